@@ -1,1 +1,4 @@
 //! MCP Gateway.
+
+pub mod mcp;
+pub mod wire;
