@@ -13,8 +13,8 @@ use super::{
     stream::Side,
 };
 use crate::{
-    audit::{Digest, Effect, Kind, LogState, Payload},
-    mcp::{self, Id, Message, Response},
+    audit::{Digest, Effect, Entry, Kind, LogState, Payload},
+    mcp::{self, Message, Response},
     wire::{
         http1::{BodyDecoder, CHUNK_END, Decoded, Framing, LAST_CHUNK, ResponseHead, Rewrite, write_chunk_head, write_response_head},
         media::{content_encoding, media_type},
@@ -60,7 +60,7 @@ impl Connection {
         let limit = self.worker.shared.config.limits.inspected_body;
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut size = 0;
-        while let Some(piece) = self.piece(server, decoder, flight).await.map_err(before_head)? {
+        while let Some(piece) = self.piece(server, decoder, flight).await? {
             size += piece.len();
             if size > limit {
                 let message = format!("the server's answer is longer than the {limit} bytes that are inspected");
@@ -92,11 +92,11 @@ impl Connection {
                 return Err(Lost::Answer(Refusal { reason: "malformed", ..Refusal::upstream(message, RAN) }));
             }
         };
-        let responses: Vec<&Response> = messages(&payload).iter().filter_map(response).collect();
+        let responses: Vec<&Response> = payload.messages().iter().filter_map(response).collect();
         for response in &responses {
             let Some(id) = &response.id else { continue };
             match flight.open.iter().position(|call| call.id == *id) {
-                Some(_) => self.remember(response, &flight.session, flight.seq),
+                Some(_) => self.remember(response, flight.seq),
                 None => {
                     let message = format!("the server answered a call that was not made (id {id}); the answer was withheld");
                     return Err(Lost::Answer(Refusal { reason: "malformed", ..Refusal::upstream(message, RAN) }));
@@ -244,7 +244,7 @@ impl Connection {
         let Some(data) = event.data.as_ref().filter(|data| !data.is_empty()) else { return Ok(()) };
         let shared = self.worker.shared.clone();
         if event.kind() == b"endpoint" {
-            let path = mcp::endpoint_event(data, &mcp::Base { authority: &self.origin.original.to_string(), path: &self.config().url.path })
+            let path = mcp::endpoint_event(data, mcp::Base { scheme: "http", authority: &flight.host, target: &flight.target })
                 .map_err(|error| Refusal { reason: "malformed", ..Refusal::upstream(error.to_string(), RAN) })?;
             flight.session = format!("{}:{path}", self.config().name);
             let path = path.split('?').next().unwrap_or_default().to_owned();
@@ -260,7 +260,7 @@ impl Connection {
                 return Err(Refusal { reason: "malformed", ..Refusal::upstream(message, RAN) });
             }
         };
-        for message in messages(&payload) {
+        for message in payload.messages() {
             match message {
                 Message::Response(response) => self.answer_event(response, message, data, flight).await?,
                 Message::Request(request) => {
@@ -285,7 +285,7 @@ impl Connection {
             },
         };
         let last = waiting.seq != flight.seq || flight.open.is_empty();
-        self.remember(response, &flight.session, waiting.seq);
+        self.remember(response, waiting.seq);
         let payload = Payload::new(data, shared.config.audit.max_body);
         let written =
             self.outcome(None, Some(response), Some(payload), waiting.seq, Some(&waiting.call), waiting.since, &flight.session, last).await;
@@ -307,12 +307,13 @@ impl Connection {
 
     /// Records a message that has no effect: its record stands before that of the answer, and nothing waits for it.
     async fn note(&self, message: Option<&Message>, data: &[u8], flight: &Flight) -> Result<(), Refusal> {
-        if let LogState::Latched(_) | LogState::Full = self.worker.shared.audit.state() {
+        if let LogState::Latched(_) | LogState::Full(_) = self.worker.shared.audit.state() {
             // The append says which, in words.
             return self.said(message, data, flight).await.map(drop);
         }
-        let body = self.message(message, data, flight);
-        drop(self.record(Kind::Message, &body, Effect::None));
+        let body = record::bytes(&self.message(message, data, flight));
+        // Queued by this call; only its being written is not waited for.
+        drop(self.worker.shared.audit.append(Entry { kind: Kind::Message, body, effect: Effect::None }, self.config().durability));
         Ok(())
     }
 
@@ -335,7 +336,7 @@ impl Connection {
     }
 
     /// An answer that asks for more input gives a state to come back with.
-    fn remember(&self, response: &Response, _session: &str, seq: u64) {
+    fn remember(&self, response: &Response, seq: u64) {
         if let mcp::Outcome::Result { request_state: Some(state), .. } = &response.outcome {
             self.worker.shared.sessions.state_given(state, seq);
         }
@@ -403,10 +404,6 @@ fn waits_for_record(event: &Event) -> bool {
     event.data.is_some()
 }
 
-fn before_head(lost: Lost) -> Lost {
-    lost
-}
-
 fn after_head(lost: Lost) -> Lost {
     match lost {
         Lost::Answer(refusal) => Lost::Cut(refusal),
@@ -423,13 +420,6 @@ fn join(mut pieces: Vec<Bytes>) -> Bytes {
         joined.extend_from_slice(piece);
     }
     joined.freeze()
-}
-
-fn messages(payload: &mcp::Payload) -> &[Message] {
-    match payload {
-        mcp::Payload::Single(message) => std::slice::from_ref(message),
-        mcp::Payload::Batch(messages) => messages,
-    }
 }
 
 fn response(message: &Message) -> Option<&Response> {

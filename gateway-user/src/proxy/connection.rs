@@ -15,7 +15,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    audit::{AppendError, Digest, Effect, Entry, Kind, Payload},
+    audit::{AppendError, Effect, Entry, Kind, Payload},
     capture::{KernelOrigin, process, process::Process},
     config::{Other, ServerConfig},
     wire::http1::{Method, RequestHead, Sniff, parse_request, sniff},
@@ -63,7 +63,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
         }
         Err(error) => return stray(&worker, peer, "no-origin", &format!("the origin of a connection cannot be read: {error}")).await,
     };
-    if origin.server == gateway_common::CANARY_SERVER {
+    if origin.is_canary() {
         return;
     }
     let Some(server) = shared.servers.of(&origin) else {
@@ -95,7 +95,7 @@ impl Connection {
     }
 
     pub(super) fn principal(&self) -> Principal {
-        Principal { uid: self.origin.uid, pid: self.origin.tgid, started: self.process.start_ticks() }
+        Principal { uid: self.origin.uid, pid: self.origin.tgid, started: self.process.start_time.known().copied() }
     }
 
     pub(super) fn caller(&self) -> Caller<'_> {
@@ -246,12 +246,5 @@ impl Connection {
                 _ => return,
             }
         }
-    }
-
-    /// Size and digest of a body, for a record.
-    pub(super) fn digest(body: &[u8]) -> Digest {
-        let mut digest = Digest::new();
-        digest.update(body);
-        digest
     }
 }

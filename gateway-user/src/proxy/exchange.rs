@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use compio::time::timeout;
 
 use super::{
     connection::{Connection, Next, Stop},
     record::{self, Call, Decision, HttpRequest, OpenCall, Outcome, micros},
     refusal::{self, Refusal},
-    stream::Side,
+    stream::{First, Side, first},
     upstream,
 };
 use crate::{
@@ -38,6 +39,9 @@ pub(super) struct Flight {
     pub leaving_cancels: bool,
     /// Whether this is the long-lived stream of a GET.
     pub listening: bool,
+    /// Host and target of the request: what relative URLs in its answer are relative to.
+    pub host: String,
+    pub target: String,
 }
 
 /// Why a forwarded request has no answer of the server's.
@@ -120,8 +124,8 @@ impl Connection {
         if self.worker.shared.sessions.is_endpoint(self.server, path) {
             return format!("{name}:{}", head.target);
         }
-        match self.process.start_ticks() {
-            Some(ticks) => format!("{name}:process:{}:{ticks}", self.origin.tgid),
+        match self.process.start_time.known() {
+            Some(since) => format!("{name}:process:{}:{since}", self.origin.tgid),
             None => format!("{name}:process:{}", self.origin.tgid),
         }
     }
@@ -181,10 +185,7 @@ impl Connection {
         session: String,
         started: Instant,
     ) -> Result<Next, Stop> {
-        let messages = match payload {
-            mcp::Payload::Single(message) => std::slice::from_ref(message),
-            mcp::Payload::Batch(messages) => messages,
-        };
+        let messages = payload.messages();
         let open: Vec<OpenCall> = messages.iter().filter_map(open_call).collect();
         let shared = self.worker.shared.clone();
         let written = {
@@ -221,8 +222,10 @@ impl Connection {
             method: head.method.clone(),
             chunks: head.minor_version >= 1,
             keep_alive: head.keep_alive,
-            leaving_cancels: revision.closing_cancels(),
+            leaving_cancels: revision.is_stateless(),
             listening: false,
+            host: host(head),
+            target: head.target.clone(),
         };
         self.see_through(head, body, flight).await
     }
@@ -257,8 +260,8 @@ impl Connection {
             let flight = self.uncalled(head, &body, session, started).await?;
             return self.see_through(head, body, flight).await;
         }
-        let flight = self.uncalled(head, &Bytes::new(), session, started).await?;
-        match self.upload(head, &flight).await {
+        let mut flight = self.uncalled(head, &Bytes::new(), session, started).await?;
+        match self.upload(head, &mut flight).await {
             Ok(next) => Ok(next),
             Err(lost) => self.lost(flight, lost).await,
         }
@@ -289,6 +292,8 @@ impl Connection {
             keep_alive: head.keep_alive,
             leaving_cancels: true,
             listening: false,
+            host: host(head),
+            target: head.target.clone(),
         })
     }
 
@@ -319,7 +324,7 @@ impl Connection {
     }
 
     /// Streams a request body that is not inspected, until it ends or the server answers.
-    async fn upload(&mut self, head: &RequestHead, flight: &Flight) -> Result<Next, Lost> {
+    async fn upload(&mut self, head: &RequestHead, flight: &mut Flight) -> Result<Next, Lost> {
         let sent_head = request_head(head, head.framing)?;
         let mut server = self.server().await?;
         let idle = self.worker.shared.config.limits.idle_timeout;
@@ -338,12 +343,11 @@ impl Connection {
                 }
                 Decoded::End { .. } => break,
                 Decoded::NeedMore => {
-                    let received = futures_util::future::select(std::pin::pin!(self.client.fill_within(idle)), std::pin::pin!(server.fill())).await;
-                    match received {
-                        futures_util::future::Either::Left((Ok(count), _)) if count > 0 => {}
-                        futures_util::future::Either::Left(_) => return Err(Lost::ClientGone),
+                    match timeout(idle, first(&mut server, &mut self.client)).await {
+                        Ok(First::Client(Ok(count))) if count > 0 => {}
+                        Ok(First::Client(_)) | Err(_) => return Err(Lost::ClientGone),
                         // An early answer: the rest of the body is not wanted.
-                        futures_util::future::Either::Right(_) => break,
+                        Ok(First::Server(_)) => break,
                     }
                 }
             }
@@ -351,10 +355,9 @@ impl Connection {
         if head.framing == Framing::Chunked && decoder.is_done() {
             server.send(vec![Bytes::from_static(crate::wire::http1::LAST_CHUNK)], idle).await.map_err(broken)?;
         }
-        let mut flight = Flight { open: Vec::new(), session: flight.session.clone(), method: flight.method.clone(), ..*flight };
         flight.keep_alive &= decoder.is_done();
-        let answer = self.answer_head(&mut server, &flight).await?;
-        self.relay(server, answer, &mut flight).await
+        let answer = self.answer_head(&mut server, flight).await?;
+        self.relay(server, answer, flight).await
     }
 
     /// A connection to the server that the caller meant, and that no one else uses.
@@ -391,18 +394,16 @@ impl Connection {
     /// Waits for more from the server, and watches whether the client is still there. There is no limit in time: a tool may run
     /// for hours, and the client says when it is enough.
     pub(super) async fn wait(&mut self, server: &mut Side, flight: &Flight) -> Result<std::io::Result<()>, Lost> {
-        use futures_util::future::{Either, select};
         loop {
             let watching = !self.client.ended() && self.client.buf.is_empty();
             if !watching {
                 return Ok(server.fill().await.map(drop));
             }
-            let event = select(std::pin::pin!(server.fill()), std::pin::pin!(self.client.fill())).await;
-            match event {
-                Either::Left((result, _)) => return Ok(result.map(drop)),
-                Either::Right((Err(_), _)) => return Err(Lost::ClientGone),
-                Either::Right((Ok(0), _)) if flight.leaving_cancels || flight.listening => return Err(Lost::ClientGone),
-                Either::Right(_) => {}
+            match first(server, &mut self.client).await {
+                First::Server(result) => return Ok(result.map(drop)),
+                First::Client(Err(_)) => return Err(Lost::ClientGone),
+                First::Client(Ok(0)) if flight.leaving_cancels || flight.listening => return Err(Lost::ClientGone),
+                First::Client(Ok(_)) => {}
             }
         }
     }
@@ -467,6 +468,10 @@ fn request_head(head: &RequestHead, framing: Framing) -> Result<Bytes, Lost> {
     Ok(out.freeze())
 }
 
+fn host(head: &RequestHead) -> String {
+    String::from_utf8_lossy(head.host().unwrap_or_default()).into_owned()
+}
+
 fn accepts_events(head: &RequestHead) -> bool {
     head.headers.tokens("accept").any(|range| {
         let essence = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
@@ -482,7 +487,7 @@ fn speaks_json(head: &RequestHead) -> bool {
 /// Whether a lenient server might take these bytes for JSON-RPC.
 fn looks_like_a_message(body: &[u8]) -> bool {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii_start();
-    matches!(body.first(), Some(b'{' | b'[')) && memchr::memmem::find(body, b"rpc").is_some_and(|_| true)
+    matches!(body.first(), Some(b'{' | b'[')) && memchr::memmem::find(body, b"rpc").is_some()
 }
 
 fn open_call(message: &Message) -> Option<OpenCall> {

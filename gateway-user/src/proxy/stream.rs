@@ -112,6 +112,21 @@ impl Side {
     }
 }
 
+/// Which of two sides had something first, and what.
+pub(super) enum First {
+    Server(io::Result<usize>),
+    Client(io::Result<usize>),
+}
+
+/// Waits for either side; the server's comes first when both have something.
+pub(super) async fn first(server: &mut Side, client: &mut Side) -> First {
+    std::future::poll_fn(|cx| match server.poll_fill(cx) {
+        Poll::Ready(result) => Poll::Ready(First::Server(result)),
+        Poll::Pending => client.poll_fill(cx).map(First::Client),
+    })
+    .await
+}
+
 impl Reads<'_> {
     /// What was received and not yet taken.
     pub(super) fn take(&mut self) -> Bytes {

@@ -21,7 +21,7 @@ const KEPT_PER_CALLER: usize = 8;
 pub(super) struct Principal {
     pub uid: u32,
     pub pid: u32,
-    /// Clock ticks since boot: tells two processes with one pid apart.
+    /// Nanoseconds since boot: tells two processes with one pid apart.
     pub started: Option<u64>,
 }
 
