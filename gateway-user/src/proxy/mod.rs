@@ -24,7 +24,7 @@ use std::sync::{
 
 use crate::{audit::Appender, capture::Capture, config::Config, mcp};
 
-pub use metrics::Metrics;
+pub use metrics::{Metrics, counter, metric};
 pub use servers::Servers;
 pub use worker::{StartError, Workers, start};
 
