@@ -95,6 +95,13 @@ impl Address {
         self.words[0] == 0 && self.words[1] == 0 && self.words[2] == 0 && self.words[3] == 0
     }
 
+    /// Whether this is in `64:ff9b::/96` (NAT64, RFC 6052, 2.1).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_nat64(self) -> bool {
+        self.words[0] == NAT64 && self.words[1] == 0 && self.words[2] == 0
+    }
+
     /// Where a connect to this address goes.
     ///
     /// Linux takes a connect to the unspecified address as one to loopback (`tcp_v4_connect` and `tcp_v6_connect`).
@@ -116,7 +123,7 @@ impl Address {
     pub const fn canonical(self) -> Self {
         let dialled = self.dialled();
         let w = dialled.words;
-        if w[0] == NAT64 && w[1] == 0 && w[2] == 0 {
+        if dialled.is_nat64() {
             Self::from_v4_word(w[3])
         } else {
             dialled

@@ -55,6 +55,24 @@ impl GovernedKey {
         }
     }
 
+    /// The key of a network of which `bits` of 128 are compared. `port` is in host byte order.
+    ///
+    /// What is special about a single address (loopback for the unspecified one) is not about a network; NAT64's prefix is the same as all of IPv4.
+    #[must_use]
+    pub const fn network(address: Address, bits: u32, port: u16) -> Self {
+        let whole = bits >= 128;
+        let nat64 = bits >= 96 && address.is_nat64();
+        Self {
+            port: port.to_be_bytes(),
+            address: if whole || nat64 {
+                address.canonical().octets()
+            } else {
+                address.octets()
+            },
+            pad: [0; 2],
+        }
+    }
+
     /// The prefix length of a key that covers addresses alike in their first `bits` of 128.
     #[must_use]
     pub const fn prefix_len(bits: u32) -> u32 {
@@ -210,6 +228,14 @@ mod tests {
         assert_eq!(GovernedKey::prefix_len(96 + 24), 136);
         assert_eq!(GovernedKey::prefix_len(128), KEY_BITS);
         assert_eq!(GovernedKey::prefix_len(4000), KEY_BITS);
+    }
+
+    #[test]
+    fn a_network_keeps_its_own_bits() {
+        let any = GovernedKey::network(Address::from_v4([0; 4]), 96 + 8, 443);
+        assert_eq!(any.address[10..], [0xff, 0xff, 0, 0, 0, 0]);
+        let host = GovernedKey::network(Address::from_v4([0; 4]), 128, 443);
+        assert_eq!(host.address[10..], [0xff, 0xff, 127, 0, 0, 1]);
     }
 
     #[test]

@@ -32,6 +32,7 @@ enum Command {
     MapTake = 21,
     LinkCreate = 28,
     LinkUpdate = 29,
+    LinkDetach = 34,
 }
 
 /// Calls `bpf(2)`.
@@ -228,6 +229,17 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     };
     // SAFETY: integers only.
     unsafe { bpf(Command::LinkUpdate, &mut attr) }.map(drop)
+}
+
+/// Detaches a program at once, whoever else still holds the link. Linux 5.9.
+///
+/// # Errors
+///
+/// What `BPF_LINK_DETACH` answers.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = number(link);
+    // SAFETY: an integer only.
+    unsafe { bpf(Command::LinkDetach, &mut attr) }.map(drop)
 }
 
 #[repr(C)]

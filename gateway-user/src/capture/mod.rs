@@ -23,9 +23,12 @@
 
 mod bpf;
 mod error;
+pub mod guard;
 mod kernel_log;
+mod mountinfo;
 mod origin;
 pub mod process;
+mod sock_diag;
 
 use std::{
     io,
@@ -82,7 +85,7 @@ impl GovernedPrefix {
     pub(crate) fn network(ip: IpAddr, bits: u32, port: u16) -> Self {
         Self {
             prefix_len: GovernedKey::prefix_len(bits),
-            key: GovernedKey::new(origin::address(ip), port),
+            key: GovernedKey::network(origin::address(ip), bits, port),
         }
     }
 }
