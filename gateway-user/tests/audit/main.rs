@@ -10,4 +10,5 @@ mod append;
 mod crash;
 mod fault;
 mod support;
+mod tail;
 mod tamper;
