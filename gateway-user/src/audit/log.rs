@@ -394,7 +394,18 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         .mode(0o640)
         .open(&path)
         .doing("opened", &path)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+    let mut tries = 0;
+    let locked = loop {
+        tries += 1;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            // `verify` takes it for a moment, to see whether the log is being written.
+            Err(rustix::io::Errno::WOULDBLOCK) if tries < 10 => {
+                thread::sleep(Duration::from_millis(20))
+            }
+            other => break other,
+        }
+    };
+    match locked {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();
