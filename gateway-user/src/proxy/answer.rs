@@ -69,10 +69,13 @@ impl Connection {
             pieces.push(piece);
         }
         let body = join(pieces);
-        if flight.open.is_empty() || body.is_empty() {
-            self.unanswered(head, &body, flight).await?;
-        } else {
-            self.answered_whole(head, &body, flight).await?;
+        let elsewhere = head.status == 202 && !flight.parked.is_empty();
+        if !elsewhere {
+            self.unpark(flight);
+            match body.is_empty() {
+                true => self.closed(Some(head.status), None, &body, flight).await?,
+                false => self.answered_whole(head, &body, flight).await?,
+            }
         }
         let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let framing = if body.is_empty() { Framing::None } else { Framing::Length(length) };
@@ -104,16 +107,6 @@ impl Connection {
             }
         }
         self.closed(Some(head.status), responses.first().copied(), body, flight).await
-    }
-
-    /// An HTTP answer without a JSON-RPC one: an empty 202, or the answer to something that is no call.
-    async fn unanswered(&mut self, head: &ResponseHead, body: &Bytes, flight: &mut Flight) -> Result<(), Lost> {
-        if head.status == 202 && !flight.open.is_empty() {
-            // HTTP+SSE: the answer comes on the stream that the client holds open.
-            self.park(flight);
-            return Ok(());
-        }
-        self.closed(Some(head.status), None, body, flight).await
     }
 
     /// Writes the outcome. Durable when this returns.
@@ -335,6 +328,15 @@ impl Connection {
         }
     }
 
+    /// The answer came here after all, or will not come: what is still parked is this exchange's again.
+    pub(super) fn unpark(&self, flight: &mut Flight) {
+        for call in flight.parked.drain(..) {
+            if let Some(waiting) = self.worker.shared.sessions.answered(&flight.session, &call.id) {
+                flight.open.push(waiting.call);
+            }
+        }
+    }
+
     /// An answer that asks for more input gives a state to come back with.
     fn remember(&self, response: &Response, seq: u64) {
         if let mcp::Outcome::Result { request_state: Some(state), .. } = &response.outcome {
@@ -384,7 +386,7 @@ fn shape(head: &ResponseHead, flight: &Flight) -> Result<Shape, Lost> {
     }
     Ok(match () {
         () if events => Shape::Events,
-        () if !flight.open.is_empty() => Shape::Whole,
+        () if !flight.open.is_empty() || !flight.parked.is_empty() => Shape::Whole,
         () => Shape::Stream,
     })
 }

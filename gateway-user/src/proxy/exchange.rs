@@ -29,6 +29,9 @@ pub(super) struct Flight {
     pub session: String,
     /// Calls without an answer yet; none for notifications and for what is not a call.
     pub open: Vec<OpenCall>,
+    /// Calls whose answer comes on another connection (HTTP+SSE): known to the session before they are forwarded, because
+    /// the answer may overtake the 202.
+    pub parked: Vec<OpenCall>,
     pub started: Instant,
     pub method: Method,
     /// The client knows HTTP/1.1, so that chunks can be sent.
@@ -214,7 +217,7 @@ impl Connection {
             Err(error) => return self.refused(head, Refusal::from(error).answering(first_id(payload)), &[]).await,
         };
         shared.metrics.call();
-        let flight = Flight {
+        let mut flight = Flight {
             seq,
             session,
             open,
@@ -224,9 +227,14 @@ impl Connection {
             keep_alive: head.keep_alive,
             leaving_cancels: revision.is_stateless(),
             listening: false,
+            parked: Vec::new(),
             host: host(head),
             target: head.target.clone(),
         };
+        if shared.sessions.is_endpoint(self.server, head.target.split('?').next().unwrap_or_default()) {
+            flight.parked.clone_from(&flight.open);
+            self.park(&mut flight);
+        }
         self.see_through(head, body, flight).await
     }
 
@@ -292,6 +300,7 @@ impl Connection {
             keep_alive: head.keep_alive,
             leaving_cancels: true,
             listening: false,
+            parked: Vec::new(),
             host: host(head),
             target: head.target.clone(),
         })
@@ -417,11 +426,11 @@ impl Connection {
             Lost::ClientGone => (None, false),
         };
         // An answer that may still be fetched on another connection of the session keeps its call open.
-        let elsewhere = refusal.is_none() && !flight.leaving_cancels;
-        if elsewhere {
+        if refusal.is_none() && !flight.leaving_cancels {
             self.park(&mut flight);
             return Err(Stop::Gone);
         }
+        self.unpark(&mut flight);
         let outcome = Outcome {
             status: refusal.filter(|_| told).map(|refusal| refusal.status),
             message: Some(refusal.map_or("the client left before the answer was complete", |refusal| &refusal.message)),
