@@ -213,6 +213,7 @@ impl Reader<'_> {
         })
     }
 
+    /// Nothing when it is not an object with an integer `code` and a string `message`.
     pub(super) fn error(&mut self) -> Result<Option<Outcome>, Fault> {
         let start = self.scan.here();
         let (mut code, mut message) = (None, None);
@@ -244,9 +245,6 @@ impl Reader<'_> {
             end: self.scan.position(),
         };
         let (Some(code), Some(message)) = (code, message) else {
-            self.scan.note(Flaw::Shape, || {
-                "`error` is not an object with an integer `code` and a string `message`".to_owned()
-            });
             return Ok(None);
         };
         Ok(Some(Outcome::Error {
