@@ -1,7 +1,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::scan::shown;
+use super::text::shown;
 use super::{Flaw, Id, Message, Payload, Refusal, Request};
 use crate::wire::http1::Headers;
 use crate::wire::media::{content_encoding, media_type};

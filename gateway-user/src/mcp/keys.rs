@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::scan::Text;
+use super::text::Text;
 
 /// Up to here, all pairs of tags are compared.
 const FEW: usize = 16;

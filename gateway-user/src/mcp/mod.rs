@@ -32,14 +32,17 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod classify;
 mod confirm;
 mod endpoint;
 mod id;
 mod keys;
+mod members;
 mod message;
 mod read;
 mod refusal;
 mod scan;
+mod text;
 
 #[cfg(test)]
 mod tests;

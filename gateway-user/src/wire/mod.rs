@@ -7,6 +7,8 @@
 //! here, because the other reader is the server behind us.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+pub(crate) mod corpus;
 pub mod http1;
 pub mod media;
 pub mod sse;
