@@ -1,3 +1,4 @@
 //! MCP Gateway.
 
 pub mod audit;
+pub mod ship;
