@@ -4,8 +4,4 @@
 //! [`wire`] and [`mcp`], writes it into the [`audit`] log, forwards it, and gives the answer back.
 
 pub mod audit;
-pub mod capture;
-pub mod config;
-pub mod mcp;
-pub mod proxy;
-pub mod wire;
+pub mod ship;
