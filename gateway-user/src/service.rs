@@ -18,6 +18,7 @@ use gateway_user::{
     capture::{Capture, guard},
     config::{Config, ServerConfig},
     proxy::{self, Shared},
+    ship::{self, Ship, ShipOptions},
 };
 
 use crate::admin;
@@ -26,6 +27,9 @@ use crate::admin;
 const RESOLVE: Duration = Duration::from_secs(30);
 /// An origin that was noted so long ago and never taken belongs to a connection that will not be accepted any more.
 const STALE_ORIGIN: Duration = Duration::from_secs(120);
+
+/// How long a stop waits for the stream to take what is on disk; the rest is shipped after the next start.
+const SHIP_GRACE: Duration = Duration::from_secs(5);
 
 /// Logs to standard error: for people on a terminal, JSON otherwise. `RUST_LOG` chooses what.
 pub(crate) fn logs() {
@@ -137,7 +141,18 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
         });
-        let admin = admin::serve(shared.clone(), log.committed()).await?;
+        let ship = match &shared.config.kinesis {
+            None => None,
+            Some(kinesis) => {
+                let options = ShipOptions {
+                    region: kinesis.region.clone(),
+                    endpoint_url: kinesis.endpoint_url.clone(),
+                    ..ShipOptions::new(&shared.config.audit.dir, log.log_id().clone(), &kinesis.stream)
+                };
+                Some(ship::start(options, log.committed()).await?)
+            }
+        };
+        let admin = admin::serve(shared.clone(), log.committed(), ship.as_ref().map(Ship::metrics)).await?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         loop {
@@ -158,6 +173,9 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || running.drain()).await?;
         heart.abort();
         event(&shared, Kind::Stop, &json!({ "pid": std::process::id() })).await?;
+        if let Some(ship) = ship {
+            ship.stop(SHIP_GRACE).await;
+        }
         admin.abort();
         anyhow::Ok(())
     });
