@@ -1,8 +1,8 @@
 //! What the kernel programs say through aya-log.
 //!
 //! aya-log's own reader wants either the loaded programs or the right to open maps by number, and so `CAP_SYS_ADMIN`. The gateway has the pin
-//! of the ring buffer only; the records in it are simple: fields of a kind (one byte), a length (two bytes) and that many bytes
-//! (aya-log-common 0.2, `Field`).
+//! of the ring buffer only; the records in it are simple: fields of a kind (one byte), a length (two bytes) and that many bytes,
+//! after the length of them all (aya-log-common 0.2, `Field` and `Header`).
 
 use std::{
     fmt::Write as _,
@@ -119,9 +119,12 @@ fn split(record: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 /// Reads one record; `None` if it is not one.
 fn read(record: &[u8]) -> Option<KernelLogLine> {
+    // First its own length, in two bytes: what follows it is room that was reserved and not used.
+    let len = u16::from_ne_bytes(*record.first_chunk::<2>()?);
+    let mut rest = record.get(2..usize::from(len))?;
     let mut level = tracing::Level::WARN;
-    let mut rest = record;
-    loop {
+    // The header ends with the number of arguments.
+    let arguments = loop {
         let (kind, value, after) = split(rest)?;
         rest = after;
         match kind {
@@ -134,19 +137,12 @@ fn read(record: &[u8]) -> Option<KernelLogLine> {
                     _ => tracing::Level::TRACE,
                 };
             }
-            // The last field of the header.
-            field::NUM_ARGS => break,
+            field::NUM_ARGS => break u32::from_ne_bytes(value.try_into().ok()?),
             _ => {}
         }
-    }
+    };
     let mut message = String::new();
-    // The record is as long as was reserved for it: what follows the last argument is zeros or leftovers, so the count decides.
-    let count = u32::from_ne_bytes(
-        last_header_value(record, field::NUM_ARGS)?
-            .try_into()
-            .ok()?,
-    );
-    for _ in 0..count {
+    for _ in 0..arguments {
         let (kind, value, after) = split(rest)?;
         rest = after;
         write_argument(&mut message, kind, value)?;
@@ -155,17 +151,6 @@ fn read(record: &[u8]) -> Option<KernelLogLine> {
         level,
         message: name_reason(message),
     })
-}
-
-fn last_header_value(record: &[u8], wanted: u8) -> Option<&[u8]> {
-    let mut rest = record;
-    loop {
-        let (kind, value, after) = split(rest)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        rest = after;
-    }
 }
 
 fn write_argument(out: &mut String, kind: u8, value: &[u8]) -> Option<()> {
@@ -216,7 +201,7 @@ mod tests {
     }
 
     fn record() -> Vec<u8> {
-        [
+        let fields = [
             field(0, b"gateway_ebpf"),
             field(1, &[2]),
             field(2, b"gateway_ebpf::refuse"),
@@ -227,9 +212,10 @@ mod tests {
             field(8, &18_u32.to_ne_bytes()),
             field(20, b" to "),
             field(14, &std::net::Ipv6Addr::LOCALHOST.octets()),
-            vec![0; 40],
         ]
-        .concat()
+        .concat();
+        let len = u16::try_from(fields.len() + 2).expect("short");
+        [&len.to_ne_bytes()[..], &fields, &[0; 40]].concat()
     }
 
     #[test]

@@ -174,11 +174,11 @@ fn abort(socket: &OwnedFd, selection: &Selection<'_>) -> Result<usize, SockDiagE
             let connections = list(socket, family(kind), protocol(transport), selection.exempt)
                 .map_err(failed("list connections"))?;
             for connection in connections {
-                let meant = match (selection.cgroups, connection.cgroup) {
-                    (Some(cgroups), Some(cgroup)) => cgroups.contains(&cgroup),
-                    // A kernel that does not tell the cgroup: rather one too many than one unseen.
-                    _ => true,
+                // What has no cgroup is no living socket, but what TCP keeps of one that was closed.
+                let Some(cgroup) = connection.cgroup else {
+                    continue;
                 };
+                let meant = selection.cgroups.is_none_or(|all| all.contains(&cgroup));
                 if meant
                     && !connection.marked
                     && (selection.governed)(connection.peer)
