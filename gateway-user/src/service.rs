@@ -213,6 +213,7 @@ async fn resolving(shared: Arc<Shared>) {
         for server in 0..shared.config.servers.len() {
             learn(&shared, server).await;
         }
+        shared.forget_sessions();
         if let Err(error) = shared.capture.sweep(STALE_ORIGIN) {
             tracing::warn!("origins that nobody took cannot be swept: {error}");
         }

@@ -43,6 +43,10 @@ impl Connection {
     /// Gives the server's answer to the client.
     pub(super) async fn relay(&mut self, mut server: Side, head: ResponseHead, flight: &mut Flight) -> Result<Next, Lost> {
         let mut decoder = BodyDecoder::new(head.framing);
+        if let Some(id) = head.headers.get("mcp-session-id") {
+            // The answer to `initialize` opens the protocol's session.
+            flight.session = format!("{}:{}", self.config().name, String::from_utf8_lossy(id));
+        }
         let shape = shape(&head, flight)?;
         let next = match shape {
             Shape::Events => self.events(&mut server, &head, &mut decoder, flight).await?,
@@ -98,9 +102,9 @@ impl Connection {
         let responses: Vec<&Response> = payload.messages().iter().filter_map(response).collect();
         for response in &responses {
             let Some(id) = &response.id else { continue };
-            match flight.open.iter().position(|call| call.id == *id) {
-                Some(_) => self.remember(response, flight.seq),
-                None => {
+            match flight.open.iter().any(|call| call.id == *id) {
+                true => self.remember(response, flight),
+                false => {
                     let message = format!("the server answered a call that was not made (id {id}); the answer was withheld");
                     return Err(Lost::Answer(Refusal { reason: "malformed", ..Refusal::upstream(message, RAN) }));
                 }
@@ -278,7 +282,7 @@ impl Connection {
             },
         };
         let last = waiting.seq != flight.seq || flight.open.is_empty();
-        self.remember(response, waiting.seq);
+        self.remember(response, flight);
         let payload = Payload::new(data, shared.config.audit.max_body);
         let written =
             self.outcome(None, Some(response), Some(payload), waiting.seq, Some(&waiting.call), waiting.since, &flight.session, last).await;
@@ -337,10 +341,15 @@ impl Connection {
         }
     }
 
-    /// An answer that asks for more input gives a state to come back with.
-    fn remember(&self, response: &Response, seq: u64) {
-        if let mcp::Outcome::Result { request_state: Some(state), .. } = &response.outcome {
-            self.worker.shared.sessions.state_given(state, seq);
+    /// What later requests are read by: the revision that a session agreed on, and the state that a client comes back with.
+    fn remember(&self, response: &Response, flight: &Flight) {
+        let mcp::Outcome::Result { request_state, protocol_version, .. } = &response.outcome else { return };
+        let sessions = &self.worker.shared.sessions;
+        if let Some(state) = request_state {
+            sessions.state_given(state, flight.seq);
+        }
+        if let Some(version) = protocol_version {
+            sessions.agreed(&flight.session, mcp::Revision::from_name(version));
         }
     }
 

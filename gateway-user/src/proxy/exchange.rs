@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use compio::time::timeout;
+use futures_util::FutureExt;
 
 use super::{
     connection::{Connection, Next, Stop},
@@ -38,8 +39,10 @@ pub(super) struct Flight {
     pub chunks: bool,
     /// The client's connection can carry another exchange.
     pub keep_alive: bool,
-    /// Closing the connection takes the call back (2026-07-28); before that, a client that has left may still fetch its answer.
+    /// Closing the connection takes the call back (2026-07-28). Before that, the end of a client's bytes may be a half-close.
     pub leaving_cancels: bool,
+    /// A client that has left may still fetch the answer on another connection of its session.
+    pub resumable: bool,
     /// Whether this is the long-lived stream of a GET.
     pub listening: bool,
     /// Host and target of the request: what relative URLs in its answer are relative to.
@@ -96,6 +99,10 @@ impl Connection {
             Err(refusal) => return self.refused(head, refusal.into(), &body).await,
         };
         match mcp::confirm(&head.headers, &payload) {
+            Ok(_) if matches!(payload, mcp::Payload::Batch(_)) && !self.worker.shared.sessions.has_batches(&session) => {
+                let message = "the session agreed on a revision of MCP that has no batches, and this is one";
+                self.refused(head, Refusal::client(400, "malformed", message, "Send one message a request."), &body).await
+            }
             Ok(revision) => self.call(head, body, &payload, &revision, session, started).await,
             Err(refusal) => self.refused(head, Refusal::from(refusal).answering(first_id(&payload)), &body).await,
         }
@@ -226,6 +233,7 @@ impl Connection {
             chunks: head.minor_version >= 1,
             keep_alive: head.keep_alive,
             leaving_cancels: revision.is_stateless(),
+            resumable: head.headers.contains("mcp-session-id") && !revision.is_stateless(),
             listening: false,
             parked: Vec::new(),
             host: host(head),
@@ -298,7 +306,8 @@ impl Connection {
             method: head.method.clone(),
             chunks: head.minor_version >= 1,
             keep_alive: head.keep_alive,
-            leaving_cancels: true,
+            leaving_cancels: false,
+            resumable: false,
             listening: false,
             parked: Vec::new(),
             host: host(head),
@@ -403,7 +412,23 @@ impl Connection {
     /// Waits for more from the server, and watches whether the client is still there. There is no limit in time: a tool may run
     /// for hours, and the client says when it is enough.
     pub(super) async fn wait(&mut self, server: &mut Side, flight: &Flight) -> Result<std::io::Result<()>, Lost> {
+        let stopping = || Refusal { side: refusal::Side::Gateway, reason: "stopping", ..Refusal::upstream("the gateway is stopping", "Connect again.") };
+        let mut drained = self.worker.drained.clone();
         loop {
+            if flight.listening {
+                // A stream of a GET has no end of its own to wait for.
+                let events = first(server, &mut self.client).fuse();
+                futures_util::pin_mut!(events);
+                let event = futures_util::select_biased! {
+                    event = events => event,
+                    _ = drained => return Err(Lost::Cut(stopping())),
+                };
+                match event {
+                    First::Server(result) => return Ok(result.map(drop)),
+                    First::Client(Ok(count)) if count > 0 => continue,
+                    First::Client(_) => return Err(Lost::ClientGone),
+                }
+            }
             let watching = !self.client.ended() && self.client.buf.is_empty();
             if !watching {
                 return Ok(server.fill().await.map(drop));
@@ -411,7 +436,7 @@ impl Connection {
             match first(server, &mut self.client).await {
                 First::Server(result) => return Ok(result.map(drop)),
                 First::Client(Err(_)) => return Err(Lost::ClientGone),
-                First::Client(Ok(0)) if flight.leaving_cancels || flight.listening => return Err(Lost::ClientGone),
+                First::Client(Ok(0)) if flight.leaving_cancels => return Err(Lost::ClientGone),
                 First::Client(Ok(_)) => {}
             }
         }
@@ -425,8 +450,7 @@ impl Connection {
             Lost::Cut(refusal) => (Some(refusal), false),
             Lost::ClientGone => (None, false),
         };
-        // An answer that may still be fetched on another connection of the session keeps its call open.
-        if refusal.is_none() && !flight.leaving_cancels {
+        if refusal.is_none() && (flight.resumable || !flight.parked.is_empty()) {
             self.park(&mut flight);
             return Err(Stop::Gone);
         }

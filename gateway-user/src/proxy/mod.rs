@@ -22,7 +22,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64},
 };
 
-use crate::{audit::Appender, capture::Capture, config::Config, mcp};
+use crate::{audit::{Appender, Durability, Effect, Entry, Kind}, capture::Capture, config::Config, mcp};
 
 pub use metrics::{Metrics, counter, metric};
 pub use servers::Servers;
@@ -63,5 +63,27 @@ impl Shared {
             sessions: session::Sessions::default(),
             reading,
         })
+    }
+
+    /// Forgets sessions that nothing was heard of for an hour, and records that the outcome of calls left in them is not known.
+    pub fn forget_sessions(&self) {
+        for (session, waiting) in self.sessions.expire() {
+            let body = record::Answer {
+                request: Some(waiting.seq),
+                server: session.split(':').next().unwrap_or_default(),
+                session: Some(&session),
+                call: Some(&waiting.call),
+                outcome: record::Outcome {
+                    message: Some("no answer came on any connection of the session"),
+                    gateway: Some("upstream"),
+                    took_us: record::micros(waiting.since.elapsed()),
+                    ..record::Outcome::default()
+                },
+                payload: None,
+            };
+            let entry = Entry { kind: Kind::OutcomeUnknown, body: record::bytes(&body), effect: Effect::Closes(waiting.seq) };
+            // Nothing waits for it, and a log that cannot be written says so itself.
+            drop(self.audit.append(entry, Durability::Os));
+        }
     }
 }

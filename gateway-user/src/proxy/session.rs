@@ -10,11 +10,11 @@ use std::{
 };
 
 use super::record::OpenCall;
-use crate::mcp::Id;
+use crate::mcp::{Id, Revision};
 
 /// A session that nothing was heard of for longer is forgotten.
 const FORGET: Duration = Duration::from_secs(3600);
-/// So many sessions are remembered; the stalest go first.
+/// So many sessions, endpoints and states are remembered; the stalest go first.
 const MOST: usize = 65_536;
 
 /// A call that was forwarded and not answered yet.
@@ -28,7 +28,14 @@ pub(super) struct Waiting {
 struct Session {
     waiting: HashMap<String, Waiting>,
     questions: HashMap<String, u64>,
+    revision: Option<Revision>,
     heard: Option<Instant>,
+}
+
+impl Session {
+    fn stale(&self) -> bool {
+        self.heard.is_none_or(|heard| heard.elapsed() > FORGET)
+    }
 }
 
 /// All sessions of the gateway.
@@ -57,6 +64,28 @@ impl Sessions {
     /// The parked call that has this id.
     pub(super) fn answered(&self, session: &str, id: &Id) -> Option<Waiting> {
         lock(&self.sessions).get_mut(session)?.waiting.remove(&key(id))
+    }
+
+    /// The session agreed on a revision.
+    pub(super) fn agreed(&self, session: &str, revision: Revision) {
+        self.with(session, |found| found.revision = Some(revision));
+    }
+
+    /// Whether a batch may be sent in this session: not where a revision without them was agreed on, whatever a header says.
+    pub(super) fn has_batches(&self, session: &str) -> bool {
+        lock(&self.sessions).get(session).and_then(|found| found.revision.as_ref()).is_none_or(Revision::has_batches)
+    }
+
+    /// Forgets sessions that nothing was heard of for long; returns the calls in them that never got an answer.
+    pub(super) fn expire(&self) -> Vec<(String, Waiting)> {
+        let mut sessions = lock(&self.sessions);
+        let stale: Vec<String> = sessions.iter().filter(|(_, found)| found.stale()).map(|(name, _)| name.clone()).collect();
+        let mut left = Vec::new();
+        for name in stale {
+            let waiting = sessions.remove(&name).map(|found| found.waiting).unwrap_or_default();
+            left.extend(waiting.into_values().map(|waiting| (name.clone(), waiting)));
+        }
+        left
     }
 
     /// The server asked something: the record that holds it.
@@ -92,6 +121,7 @@ impl Sessions {
 
     fn with(&self, session: &str, change: impl FnOnce(&mut Session)) {
         let mut sessions = lock(&self.sessions);
+        // A call in a session that had to make room keeps its place in the log: the next start writes that its outcome is unknown.
         let sessions = bounded(&mut sessions, |session| session.heard.unwrap_or_else(Instant::now));
         let found = sessions.entry(session.to_owned()).or_default();
         found.heard = Some(Instant::now());
