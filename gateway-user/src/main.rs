@@ -130,11 +130,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Guard(Guard::Up(file)) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
-            print!("{}", guard::up(&service::guard_config(&config)?)?);
+            println!("{}", guard::up(&service::guard_config(&config)?)?);
         }
         Command::Guard(Guard::Down(file)) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
-            print!("{}", guard::down(&config.capture.pins)?);
+            println!("{}", guard::down(&config.capture.pins)?);
         }
         Command::Guard(Guard::Status { config: file, json }) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };

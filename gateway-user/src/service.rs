@@ -180,7 +180,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         anyhow::Ok(())
     });
     log.close().context("the log could not be closed in order")?;
-    control.shutdown_timeout(Duration::from_secs(1));
+    // What is left of it only waits for names or the next tick.
+    control.shutdown_background();
     result?;
     anyhow::ensure!(!failed.load(Ordering::Relaxed), "a data-plane worker ended unexpectedly; its error stands above");
     Ok(())
