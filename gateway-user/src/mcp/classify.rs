@@ -61,10 +61,7 @@ pub(super) struct Params {
 }
 
 pub(super) fn refuse<T>(flaw: Flaw, message: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault {
-        flaw,
-        message: message.into(),
-    })
+    Err(Fault::new(flaw, message))
 }
 
 pub(super) fn classify(members: Members, span: Span) -> Result<Message, Fault> {

@@ -18,17 +18,24 @@ struct Key {
     text: Text,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
     open: Vec<Key>,
 }
 
 impl Keys {
+    pub(super) fn new() -> Self {
+        Self {
+            open: Vec::with_capacity(2 * FEW),
+        }
+    }
+
     /// How many keys the objects that are open now have: given back to [`Keys::close`].
     pub(super) fn mark(&self) -> usize {
         self.open.len()
     }
 
+    #[inline]
     pub(super) fn add(&mut self, input: &str, text: Text) {
         let tag = if text.escaped {
             tag(text.decode(input).as_bytes())
@@ -107,14 +114,18 @@ fn compare(input: &str, a: Text, b: Text) -> Ordering {
     }
 }
 
-/// Whether ASCII case is not all that may vary in the key.
+/// Whether ASCII case is not all that may vary in the key. Without an escape there is no NUL: JSON has no raw
+/// control characters in strings.
 fn is_odd(input: &str, text: Text) -> bool {
-    let odd = |key: &str| key.bytes().any(|b| b == 0 || !b.is_ascii());
     if text.escaped {
-        odd(&text.decode(input))
+        is_odd_key(&text.decode(input))
     } else {
-        odd(text.raw(input))
+        !text.raw(input).is_ascii()
     }
+}
+
+fn is_odd_key(key: &str) -> bool {
+    !key.is_ascii() || memchr::memchr(0, key.as_bytes()).is_some()
 }
 
 /// Equal for keys that are equal but for ASCII case; different for most others. Reads the first and last
@@ -159,7 +170,7 @@ fn only(mut chars: impl Iterator<Item = char>) -> Option<char> {
 
 /// The key of `control` that `key` is nearly, but not exactly, if any.
 pub(super) fn variant_of<'c>(key: &str, control: &[&'c str]) -> Option<&'c str> {
-    let spelling: Cow<'_, str> = if key.bytes().any(|b| b == 0 || !b.is_ascii()) {
+    let spelling: Cow<'_, str> = if is_odd_key(key) {
         fold(key).into()
     } else {
         key.into()

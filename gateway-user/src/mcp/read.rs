@@ -71,7 +71,8 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Payload, Refusal> {
         },
         Err(fault) => fault,
     };
-    Err(Refusal::new(fault.flaw, fault.message, reader.id.once()))
+    let (flaw, message) = fault.into_parts();
+    Err(Refusal::new(flaw, message, reader.id.once()))
 }
 
 pub(super) struct Reader<'a> {

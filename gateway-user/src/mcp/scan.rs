@@ -6,10 +6,19 @@ use super::message::Span;
 use super::text::{Text, end_of_plain, hex4, shown};
 
 /// A fault at a place of the input.
+///
+/// Boxed, so that what goes well is returned in registers.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) flaw: Flaw,
-    pub(super) message: String,
+pub(super) struct Fault(Box<(Flaw, String)>);
+
+impl Fault {
+    pub(super) fn new(flaw: Flaw, message: impl Into<String>) -> Self {
+        Self(Box::new((flaw, message.into())))
+    }
+
+    pub(super) fn into_parts(self) -> (Flaw, String) {
+        *self.0
+    }
 }
 
 type Result<T> = std::result::Result<T, Fault>;
@@ -63,7 +72,7 @@ impl<'a> Scanner<'a> {
             at: 0,
             depth: 0,
             max_depth,
-            keys: Keys::default(),
+            keys: Keys::new(),
             stack: Vec::new(),
             noted: None,
         }
@@ -72,10 +81,7 @@ impl<'a> Scanner<'a> {
     /// Keeps the first fault that leaves the rest readable: so that the id may still be found.
     pub(super) fn note(&mut self, flaw: Flaw, message: impl FnOnce() -> String) {
         if self.noted.is_none() {
-            self.noted = Some(Fault {
-                flaw,
-                message: message(),
-            });
+            self.noted = Some(Fault::new(flaw, message()));
         }
     }
 
@@ -83,13 +89,15 @@ impl<'a> Scanner<'a> {
         self.noted.take()
     }
 
+    #[cold]
     fn fault<T>(&self, flaw: Flaw, what: &str) -> Result<T> {
-        Err(Fault {
+        Err(Fault::new(
             flaw,
-            message: format!("the JSON is malformed at byte {}: {what}", self.at),
-        })
+            format!("the JSON is malformed at byte {}: {what}", self.at),
+        ))
     }
 
+    #[cold]
     fn unexpected<T>(&self, expected: &str) -> Result<T> {
         match self.bytes.get(self.at) {
             None => self.fault(Flaw::Syntax, &format!("it ends where {expected} should be")),
@@ -157,10 +165,7 @@ impl<'a> Scanner<'a> {
             "the JSON is nested deeper than {max} levels at byte {}; flatten it",
             self.at
         );
-        Err(Fault {
-            flaw: Flaw::Depth,
-            message,
-        })
+        Err(Fault::new(Flaw::Depth, message))
     }
 
     /// Enters an object, which must come next. `folded`: keys that differ in case only count as the same.
@@ -214,6 +219,7 @@ impl<'a> Scanner<'a> {
         Ok(text)
     }
 
+    #[inline]
     fn close_keys(&mut self, mark: usize, folded: bool) {
         if let Some((one, other)) = self.keys.close(self.input, mark, folded) {
             let (a, b) = (one.decode(self.input), other.decode(self.input));

@@ -1,6 +1,6 @@
 use bytes::{Bytes, BytesMut};
 
-use super::head::{MAX_HEADERS, collect};
+use super::head::MAX_HEADERS;
 use super::{Framing, Headers};
 
 /// The longest line that may announce a chunk, extension and line end included.
@@ -288,7 +288,7 @@ fn trailers(buf: &mut BytesMut) -> Result<Option<Headers>, BodyError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
     match httparse::parse_headers(&section, &mut fields) {
         Ok(httparse::Status::Complete((len, fields))) if len == section.len() => {
-            let trailers = collect(&section, fields);
+            let trailers = Headers::received(section.clone(), fields);
             for (name, _) in trailers.iter() {
                 if is_forbidden_trailer(name) {
                     return Err(BodyError::TrailerForbidden(

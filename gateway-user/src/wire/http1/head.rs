@@ -2,7 +2,6 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 
-use super::headers::trim;
 use super::{Framing, HeadError, HeadFlaw, Headers, Method};
 
 /// The most header fields that a head or the trailers of a body may have.
@@ -91,7 +90,7 @@ pub fn parse_request(
     };
     let method = Method::from_token(method);
     let target = checked_target(&method, target)?.to_owned();
-    let headers = collect(&head, parsed.headers);
+    let headers = Headers::received(head.clone(), parsed.headers);
     check_host(&headers, minor_version)?;
     check_names(&headers)?;
     let framing = match framing_fields(&headers, minor_version)? {
@@ -158,7 +157,7 @@ fn response(
         .reason
         .filter(|r| !r.is_empty())
         .map_or_else(Bytes::new, |r| head.slice_ref(r.as_bytes()));
-    let headers = collect(&head, parsed.headers);
+    let headers = Headers::received(head.clone(), parsed.headers);
     check_names(&headers)?;
     let declared = framing_fields(&headers, minor_version)?;
     let bodiless = matches!(status, 100..200 | 204);
@@ -242,17 +241,6 @@ fn explain(error: httparse::Error, head: &[u8]) -> HeadError {
         E::Token => "the start line has a byte that does not belong there",
     };
     HeadError::bad(HeadFlaw::Syntax(what))
-}
-
-pub(super) fn collect(head: &Bytes, fields: &[httparse::Header<'_>]) -> Headers {
-    let mut headers = Headers::with_capacity(fields.len());
-    for field in fields {
-        headers.push(
-            head.slice_ref(field.name.as_bytes()),
-            head.slice_ref(trim(field.value)),
-        );
-    }
-    headers
 }
 
 fn checked_target<'t>(method: &Method, target: &'t str) -> Result<&'t str, HeadError> {

@@ -1,15 +1,25 @@
+use std::ops::Range;
+
 use bytes::Bytes;
 
 /// Header fields in the order received, with the spelling received.
 ///
-/// Names are compared without case (RFC 9110 section 5.1). Each name and value is a slice of the received
-/// head, so it keeps that buffer alive: copy what must outlive the call. Lookups walk the list, which for a
+/// Names are compared without case (RFC 9110 section 5.1). The fields of a received head are ranges of its
+/// bytes, which live as long as this does: copy what must outlive the call. Lookups walk the list, which for a
 /// head of usual size is faster than any map.
 ///
 /// `Debug` prints names only: values may be credentials.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Headers {
-    fields: Vec<(Bytes, Bytes)>,
+    head: Bytes,
+    fields: Vec<Field>,
+}
+
+#[derive(Clone)]
+enum Field {
+    /// Name and value in `head`.
+    Received(Range<usize>, Range<usize>),
+    Own(Bytes, Bytes),
 }
 
 impl Headers {
@@ -18,16 +28,23 @@ impl Headers {
         Self::default()
     }
 
-    /// Room for `n` fields.
-    pub fn with_capacity(n: usize) -> Self {
-        Self {
-            fields: Vec::with_capacity(n),
-        }
+    /// The fields that were parsed from `head`.
+    pub(super) fn received(head: Bytes, parsed: &[httparse::Header<'_>]) -> Self {
+        let start = head.as_ptr().addr();
+        let place = |part: &[u8]| {
+            let from = part.as_ptr().addr().saturating_sub(start);
+            from..from + part.len()
+        };
+        let fields = parsed
+            .iter()
+            .map(|field| Field::Received(place(field.name.as_bytes()), place(trim(field.value))))
+            .collect();
+        Self { head, fields }
     }
 
     /// Adds a field at the end. Nothing is checked here; the writers check before anything is sent.
     pub fn push(&mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.fields.push((name.into(), value.into()));
+        self.fields.push(Field::Own(name.into(), value.into()));
     }
 
     /// The value of the first field of that name.
@@ -53,10 +70,9 @@ impl Headers {
         &'h self,
         name: &'n str,
     ) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
-        self.fields
-            .iter()
+        self.iter()
             .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, v)| v.as_ref())
+            .map(|(_, v)| v)
     }
 
     /// Whether there is a field of that name.
@@ -80,7 +96,11 @@ impl Headers {
 
     /// Every field: name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))
+        let part = |range: &Range<usize>| self.head.get(range.clone()).unwrap_or_default();
+        self.fields.iter().map(move |field| match field {
+            Field::Received(name, value) => (part(name), part(value)),
+            Field::Own(name, value) => (name.as_ref(), value.as_ref()),
+        })
     }
 
     /// The number of fields.
@@ -94,10 +114,18 @@ impl Headers {
     }
 }
 
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Headers {}
+
 impl std::fmt::Debug for Headers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()
-            .entries(self.fields.iter().map(|(n, _)| n))
+            .entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name)))
             .finish()
     }
 }
