@@ -114,11 +114,7 @@ impl Serialize for Payload<'_> {
         let truncated = self.size > self.kept.len() as u64;
         let mut map = serializer.serialize_map(None)?;
         match read(self.kept, truncated) {
-            Kept::Json(text) => map.serialize_entry(
-                "json",
-                raw(&text)
-                    .ok_or_else(|| serde::ser::Error::custom("JSON that was valid is not"))?,
-            )?,
+            Kept::Json(json) => map.serialize_entry("json", &json)?,
             Kept::Text(text) => map.serialize_entry("text", text)?,
             Kept::Binary(bytes) => map.serialize_entry("base64", &Shown(bytes))?,
         }
@@ -140,7 +136,7 @@ impl Serialize for Shown<'_> {
 }
 
 enum Kept<'a> {
-    Json(Cow<'a, str>),
+    Json(Cow<'a, RawValue>),
     Text(&'a str),
     Binary(&'a [u8]),
 }
@@ -154,18 +150,19 @@ fn read(bytes: &[u8], truncated: bool) -> Kept<'_> {
         }
         Err(_) => return Kept::Binary(bytes),
     };
-    if truncated || raw(text).is_none() || too_deep(bytes) {
+    if truncated || too_deep(bytes) {
         return Kept::Text(text);
     }
-    if memchr::memchr2(b'\r', b'\n', bytes).is_none() {
-        return Kept::Json(Cow::Borrowed(text));
-    }
-    // Raw line ends cannot stand inside a JSON string: they are white space between tokens.
-    Kept::Json(Cow::Owned(text.replace(['\r', '\n'], " ")))
-}
-
-fn raw(text: &str) -> Option<&RawValue> {
-    serde_json::from_str(text).ok()
+    let json = if memchr::memchr2(b'\r', b'\n', bytes).is_none() {
+        serde_json::from_str(text).map(Cow::Borrowed)
+    } else {
+        // Raw line ends cannot stand inside a JSON string: what is valid as it came has them as
+        // white space between tokens only.
+        serde_json::from_str::<&RawValue>(text)
+            .and_then(|json| RawValue::from_string(json.get().replace(['\r', '\n'], " ")))
+            .map(Cow::Owned)
+    };
+    json.map_or(Kept::Text(text), Kept::Json)
 }
 
 fn too_deep(json: &[u8]) -> bool {

@@ -202,7 +202,7 @@ pub fn verify(dir: &Path) -> Result<Verdict, VerifyError> {
         }
         match result {
             Ok(()) => {}
-            Err(Stop::Tampered(verdict)) => return Ok(verdict),
+            Err(Stop::Tampered(verdict)) => return Ok(*verdict),
             Err(Stop::Io(source)) => return Err(failed(&segment.path)(source)),
         }
     }
@@ -244,7 +244,7 @@ fn is_being_written(dir: &Path) -> bool {
 }
 
 enum Stop {
-    Tampered(Verdict),
+    Tampered(Box<Verdict>),
     Io(io::Error),
 }
 
@@ -273,12 +273,12 @@ impl Check {
     fn segment(&mut self, segment: &Segment, following: Option<u64>) -> Result<(), Stop> {
         let file = segment::file_name(segment.first);
         let tampered = |seq, offset, what: String| {
-            Stop::Tampered(Verdict::Tampered {
+            Stop::Tampered(Box::new(Verdict::Tampered {
                 seq,
                 file: file.clone(),
                 offset,
                 what,
-            })
+            }))
         };
         let mut lines = Lines::new(File::open(&segment.path).map_err(Stop::Io)?, 0);
         while let Some(raw) = lines.next().map_err(Stop::Io)? {

@@ -84,7 +84,7 @@ fn fifty_thousand_records_from_sixty_four_tasks_on_two_runtimes_verify_over_many
         async move {
             let (mut seqs, mut last) = (Vec::new(), None);
             for n in 0..EACH {
-                let durability = if (n + task) % 2 == 0 {
+                let durability = if (n + task).is_multiple_of(2) {
                     Durability::Sync
                 } else {
                     Durability::Os

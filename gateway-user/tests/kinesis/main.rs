@@ -1,10 +1,6 @@
 //! Shipping against a real emulator (moto), with a network in between that fails in every way.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod emulator;
 mod proxy;
