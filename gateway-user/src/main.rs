@@ -1,2 +1,183 @@
 //! The command line of MCP Gateway.
-fn main() {}
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use gateway_user::{audit, capture::guard, config};
+
+mod admin;
+mod service;
+
+/// Puts every MCP request of an agent host on the record, before it has an effect.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mcp-gateway check --config gateway.toml        is the configuration right?
+  sudo mcp-gateway guard up --config gateway.toml   capture connections to the governed servers (root, returns at once)
+  mcp-gateway run --config gateway.toml          serve them (not root)
+  mcp-gateway audit tail --follow                watch who does what
+  mcp-gateway audit verify /var/lib/mcp-gateway/audit
+
+Exit codes: 0 fine, 1 the answer is no, 2 used wrongly, 3 could not be done.";
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/mcp-gateway/gateway.toml")]
+    config: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve captured connections, until SIGTERM or SIGINT
+    Run(ConfigFile),
+    /// Check a configuration file; every fault is printed with file, line, key and what was expected
+    Check(ConfigFile),
+    /// Load, show or remove the kernel programs that capture connections
+    #[command(subcommand)]
+    Guard(Guard),
+    /// Read and check the audit log
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Subcommand)]
+enum Guard {
+    /// Load, pin and attach the kernel programs, or upgrade those that are there (root)
+    Up(ConfigFile),
+    /// Detach and remove everything: connections are then no longer captured (root)
+    Down(ConfigFile),
+    /// Show programs, governed addresses, counters, and what this kernel lacks
+    Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Audit {
+    /// Print records, one line each
+    Tail {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The log's directory, instead of the one in the configuration
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Only the last so many of the records that are there
+        #[arg(long, short = 'n', value_name = "COUNT")]
+        last: Option<usize>,
+        /// Go on with records as they are written
+        #[arg(long, short)]
+        follow: bool,
+        /// Only records of this server
+        #[arg(long)]
+        server: Option<String>,
+        /// Only records of this JSON-RPC method
+        #[arg(long)]
+        method: Option<String>,
+        /// Print the records as they stand in the log
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a log's chain and bodies; exits 0 only when it is whole
+    Verify {
+        /// The log's directory
+        dir: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mcp-gateway: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(file) => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            service::logs();
+            service::run(config)?;
+        }
+        Command::Check(file) => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            println!("{}: fine; {} server(s) governed", file.config.display(), config.servers.len());
+            for server in &config.servers {
+                println!("  {:20} {}", server.name, server.url);
+            }
+        }
+        Command::Guard(Guard::Up(file)) => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            print!("{}", guard::up(&service::guard_config(&config)?)?);
+        }
+        Command::Guard(Guard::Down(file)) => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            print!("{}", guard::down(&config.capture.pins)?);
+        }
+        Command::Guard(Guard::Status { config: file, json }) => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            let status = guard::status(&config.capture.pins);
+            if json {
+                println!("{}", serde_json::to_string_pretty(&status)?);
+            } else {
+                print!("{status}");
+            }
+        }
+        Command::Audit(Audit::Tail { config: file, dir, last, follow, server, method, json }) => {
+            let dir = match dir {
+                Some(dir) => dir,
+                None => match load(&file)? {
+                    Some(config) => config.audit.dir,
+                    None => return Ok(ExitCode::FAILURE),
+                },
+            };
+            let options = audit::tail::TailOptions { dir, last, follow, server, method, json };
+            audit::tail::run(&options, &mut std::io::stdout().lock())?;
+        }
+        Command::Audit(Audit::Verify { dir, json }) => {
+            let verdict = audit::verify(&dir)?;
+            if json {
+                println!("{}", serde_json::to_string(&verdict)?);
+            } else {
+                println!("{verdict}");
+            }
+            return Ok(ExitCode::from(verdict.exit_code()));
+        }
+        Command::Completions { shell } => clap_complete::generate(shell, &mut Arguments::command(), "mcp-gateway", &mut std::io::stdout()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration; `None` when it has faults, which were printed.
+fn load(file: &ConfigFile) -> anyhow::Result<Option<config::Config>> {
+    std::fs::metadata(&file.config).with_context(|| format!("{}: there is no such configuration file; name one with --config", file.config.display()))?;
+    match config::load(&file.config) {
+        Ok(config) => Ok(Some(config)),
+        Err(errors) => {
+            eprintln!("{errors}");
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Bytes that others sent, inside a record: exact where possible, and always safe to read.
+//!
+//! A payload is serialised as one of
+//!
+//! ```json
+//! {"json":{"any":"value"},"size":15,"sha256":"…"}
+//! {"text":"not JSON","size":8,"sha256":"…"}
+//! {"base64":"AP8=","size":2,"sha256":"…"}
+//! {"text":"{\"cut\":\"he","truncated":true,"size":4096,"sha256":"…"}
+//! ```
+//!
+//! `size` and `sha256` are always those of the bytes as they were received, all of them.
+
+use std::borrow::Cow;
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use base64::{display::Base64Display, engine::general_purpose::STANDARD};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::value::RawValue;
+
+use super::entry::Sha256;
+
+/// JSON nested deeper than this is kept as text: common readers give up at 128 levels, and a
+/// record adds some of its own.
+const MAX_DEPTH: usize = 100;
+
+/// SHA-256 over bytes that arrive in pieces.
+#[derive(Clone)]
+pub struct Digest {
+    context: Context,
+    size: u64,
+}
+
+impl Digest {
+    /// Of nothing, yet.
+    #[must_use]
+    pub fn new() -> Digest {
+        Digest {
+            context: Context::new(&SHA256),
+            size: 0,
+        }
+    }
+
+    /// Of these bytes, whole.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Sha256 {
+        to_array(digest(&SHA256, bytes).as_ref())
+    }
+
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.context.update(piece);
+        self.size += piece.len() as u64;
+    }
+
+    /// Bytes taken so far.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The hash of all pieces.
+    #[must_use]
+    pub fn finish(self) -> Sha256 {
+        to_array(self.context.finish().as_ref())
+    }
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Digest::new()
+    }
+}
+
+fn to_array(bytes: &[u8]) -> Sha256 {
+    let mut out = Sha256::ZERO;
+    for (to, from) in out.0.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    out
+}
+
+/// Bytes as received, ready to stand in a record's body (see the module's page).
+pub struct Payload<'a> {
+    kept: &'a [u8],
+    size: u64,
+    sha256: Sha256,
+}
+
+impl<'a> Payload<'a> {
+    /// Of a whole body; no more than `max_body` bytes of it are kept.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], max_body: usize) -> Payload<'a> {
+        Payload {
+            kept: &bytes[..bytes.len().min(max_body)],
+            size: bytes.len() as u64,
+            sha256: Digest::of(bytes),
+        }
+    }
+
+    /// Of a body that went by in pieces: its first bytes, and the digest of all of it.
+    #[must_use]
+    pub fn from_parts(first: &'a [u8], digest: Digest, max_body: usize) -> Payload<'a> {
+        Payload {
+            kept: &first[..first.len().min(max_body)],
+            size: digest.size(),
+            sha256: digest.finish(),
+        }
+    }
+}
+
+impl Serialize for Payload<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let truncated = self.size > self.kept.len() as u64;
+        let mut map = serializer.serialize_map(None)?;
+        match read(self.kept, truncated) {
+            Kept::Json(text) => map.serialize_entry(
+                "json",
+                raw(&text)
+                    .ok_or_else(|| serde::ser::Error::custom("JSON that was valid is not"))?,
+            )?,
+            Kept::Text(text) => map.serialize_entry("text", text)?,
+            Kept::Binary(bytes) => map.serialize_entry("base64", &Shown(bytes))?,
+        }
+        if truncated {
+            map.serialize_entry("truncated", &true)?;
+        }
+        map.serialize_entry("size", &self.size)?;
+        map.serialize_entry("sha256", &self.sha256)?;
+        map.end()
+    }
+}
+
+struct Shown<'a>(&'a [u8]);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
+    }
+}
+
+enum Kept<'a> {
+    Json(Cow<'a, str>),
+    Text(&'a str),
+    Binary(&'a [u8]),
+}
+
+fn read(bytes: &[u8], truncated: bool) -> Kept<'_> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        // An unfinished character at the cut belongs to what was left out.
+        Err(error) if truncated && error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return Kept::Binary(bytes),
+    };
+    if truncated || raw(text).is_none() || too_deep(bytes) {
+        return Kept::Text(text);
+    }
+    if memchr::memchr2(b'\r', b'\n', bytes).is_none() {
+        return Kept::Json(Cow::Borrowed(text));
+    }
+    // Raw line ends cannot stand inside a JSON string: they are white space between tokens.
+    Kept::Json(Cow::Owned(text.replace(['\r', '\n'], " ")))
+}
+
+fn raw(text: &str) -> Option<&RawValue> {
+    serde_json::from_str(text).ok()
+}
+
+fn too_deep(json: &[u8]) -> bool {
+    if memchr::memchr2_iter(b'{', b'[', json)
+        .nth(MAX_DEPTH)
+        .is_none()
+    {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn show(bytes: &[u8], max_body: usize) -> String {
+        serde_json::to_string(&Payload::new(bytes, max_body)).unwrap()
+    }
+
+    #[test]
+    fn json_is_embedded_as_it_was_spelled() {
+        let shown = show(
+            b"{\"n\":9007199254740993.10,\r\n \"a\":1, \"a\":2,\"s\":\"\\u0041\"}",
+            1024,
+        );
+        assert!(
+            shown.starts_with(
+                r#"{"json":{"n":9007199254740993.10,   "a":1, "a":2,"s":"\u0041"},"size":54,"#
+            ),
+            "{shown}"
+        );
+        assert!(!shown.contains('\n'));
+    }
+
+    #[test]
+    fn what_is_not_json_is_text_or_base64() {
+        assert!(show(b"a\nb\x1b[31m", 99).starts_with(r#"{"text":"a\nb\u001b[31m","size":8,"#));
+        assert!(show(&[0, 255], 99).starts_with(r#"{"base64":"AP8=","size":2,"#));
+        assert!(show(b"", 99).starts_with(r#"{"text":"","size":0,"#));
+    }
+
+    #[test]
+    fn long_bodies_are_cut_between_characters_and_keep_their_hash() {
+        let body = "ää".as_bytes();
+        let shown = show(body, 3);
+        assert_eq!(
+            shown,
+            format!(
+                r#"{{"text":"ä","truncated":true,"size":4,"sha256":"{}"}}"#,
+                Digest::of(body)
+            )
+        );
+    }
+
+    #[test]
+    fn nesting_beyond_what_readers_take_is_text() {
+        let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
+        assert!(show(deep.as_bytes(), 4096).starts_with(r#"{"text":"[[["#));
+        let flat = format!("[{}]", vec!["[\"[\"]"; 500].join(","));
+        assert!(show(flat.as_bytes(), 1 << 20).starts_with(r#"{"json":[["["]"#));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_one_line_of_json_with_the_hash_of_all(bytes in prop::collection::vec(any::<u8>(), 0..300), max in 0_usize..320, split in 0_usize..300) {
+            let mut digest = Digest::new();
+            let (a, b) = bytes.split_at(split.min(bytes.len()));
+            digest.update(a);
+            digest.update(b);
+            let whole = show(&bytes, max);
+            prop_assert_eq!(&whole, &serde_json::to_string(&Payload::from_parts(&bytes, digest, max)).unwrap());
+            prop_assert!(!whole.contains(['\n', '\r']));
+            let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
+            prop_assert_eq!(value["sha256"].as_str().unwrap(), Digest::of(&bytes).to_string());
+            prop_assert_eq!(value["size"].as_u64().unwrap(), bytes.len() as u64);
+        }
+    }
+}

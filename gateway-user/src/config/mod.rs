@@ -1,0 +1,177 @@
+//! One TOML file → [`Config`].
+//!
+//! ```
+//! let config = gateway_user::config::parse("gateway.toml", r#"
+//!     [[server]]
+//!     name = "clinic"
+//!     url  = "http://127.0.0.1:8000/mcp"
+//! "#).map_err(|errors| errors.to_string())?;
+//! assert_eq!(config.servers[0].url.port, 8000);
+//! # Ok::<(), String>(())
+//! ```
+//!
+//! Everything but the servers has a default that a small site can live with. An unknown key is an error with a suggestion;
+//! every error is reported, not only the first, each with file, line, key and what was expected.
+
+mod reader;
+mod value;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use thiserror::Error;
+
+pub use crate::audit::Durability;
+pub use value::ServerUrl;
+
+/// The configuration of one gateway, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How connections are captured.
+    pub capture: CaptureConfig,
+    /// The governed servers, in file order: a server's id in the kernel is its place here.
+    pub servers: Vec<ServerConfig>,
+    /// Sizes and times.
+    pub limits: Limits,
+    /// Where the log is.
+    pub audit: AuditConfig,
+    /// Where committed records are shipped; off when absent.
+    pub kinesis: Option<KinesisConfig>,
+    /// Metrics and health.
+    pub admin: AdminConfig,
+}
+
+/// `[capture]`
+#[derive(Debug, Clone)]
+pub struct CaptureConfig {
+    /// Whose connections; the cgroup v2 root when absent.
+    pub cgroup: Option<PathBuf>,
+    /// A directory on bpffs where links and maps are pinned.
+    pub pins: PathBuf,
+    /// The Unix user that runs the gateway and so may open the pins.
+    pub user: String,
+    /// A gateway that has shown no life for longer is hung: connects are refused.
+    pub heartbeat: Duration,
+    /// The loopback port of the gateway; 0 lets the kernel choose.
+    pub port: u16,
+    /// Connections that may be between connect and accept at one moment; more are refused.
+    pub max_pending: u32,
+}
+
+/// `[[server]]`
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Its name in records.
+    pub name: String,
+    /// Its MCP endpoint.
+    pub url: ServerUrl,
+    /// What becomes of traffic on its address that is not MCP.
+    pub other: Other,
+    /// When a record counts as written.
+    pub durability: Durability,
+}
+
+/// What becomes of traffic on a governed address that is not MCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Other {
+    /// Refused, and recorded.
+    Deny,
+    /// Copied both ways, and recorded as connection metadata.
+    Pass,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of an HTTP head; more is answered 431.
+    pub head: usize,
+    /// Bytes of a body, or of one SSE event, that is read as MCP; more is answered 413.
+    pub inspected_body: usize,
+    /// From the first byte of a request head, or from accept, to its end.
+    pub head_timeout: Duration,
+    /// Without a byte in either direction between requests, or of a body that was begun.
+    pub idle_timeout: Duration,
+    /// To reach the server.
+    pub connect_timeout: Duration,
+    /// How long calls in flight may take to end after SIGTERM.
+    pub drain: Duration,
+    /// Connections open at once on each data-plane worker; more wait in the kernel's accept queue.
+    pub connections: usize,
+}
+
+/// `[audit]`
+#[derive(Debug, Clone)]
+pub struct AuditConfig {
+    /// The directory of the log.
+    pub dir: PathBuf,
+    /// Bytes recorded of each body; of the rest, size and SHA-256.
+    pub max_body: usize,
+    /// Bytes of one segment file.
+    pub segment: u64,
+    /// Bytes that all segments may take; at the limit calls are denied.
+    pub max_total: Option<u64>,
+}
+
+/// `[kinesis]`
+#[derive(Debug, Clone)]
+pub struct KinesisConfig {
+    /// The stream's name.
+    pub stream: String,
+    /// Its region; the AWS chain's when absent.
+    pub region: Option<String>,
+    /// Another endpoint, for an emulator or a VPC endpoint.
+    pub endpoint_url: Option<String>,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served: a loopback address.
+    pub listen: SocketAddr,
+}
+
+/// All that is wrong with a configuration file, one line each.
+#[derive(Debug, Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Errors(pub Vec<Fault>);
+
+/// One thing that is wrong: file, line, key, and what was expected.
+#[derive(Debug, Error)]
+#[error("{file}:{line}: {key}: {message}")]
+pub struct Fault {
+    /// The file as it was named to us.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// The key, with its table.
+    pub key: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+/// Reads a configuration file's text. `file` is only for the error messages.
+///
+/// # Errors
+/// Every fault of the text, in the order of its lines.
+pub fn parse(file: &str, text: &str) -> Result<Config, Errors> {
+    reader::read(file, text)
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// The file cannot be read, or has faults.
+pub fn load(path: &std::path::Path) -> Result<Config, Errors> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Errors(vec![Fault {
+            file: file.clone(),
+            line: 1,
+            key: "(file)".into(),
+            message: format!("cannot be read: {error}"),
+        }])
+    })?;
+    parse(&file, &text)
+}
+
+#[cfg(test)]
+mod tests;

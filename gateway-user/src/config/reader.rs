@@ -1,0 +1,264 @@
+//! TOML → [`Config`], gathering every fault on the way.
+
+use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    AdminConfig, AuditConfig, CaptureConfig, Config, Durability, Errors, Fault, KinesisConfig, Limits, Other, ServerConfig,
+    value::{self, ServerUrl},
+};
+
+const TABLES: &[&str] = &["capture", "server", "limits", "audit", "kinesis", "admin"];
+
+pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
+    let mut faults = Faults { file, text, found: Vec::new() };
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(error) => {
+            faults.add(error.span().unwrap_or(0..0), "(syntax)", error.message().to_owned());
+            return Err(Errors(faults.found));
+        }
+    };
+    let mut top = Section { name: String::new(), span: 0..0, table: Some(document.get_ref()), used: Vec::new() };
+
+    let mut section = top.section(&mut faults, "capture");
+    let capture = CaptureConfig {
+        cgroup: section.path(&mut faults, "cgroup"),
+        pins: section.path(&mut faults, "pins").unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/mcp-gateway")),
+        user: section.text(&mut faults, "user").unwrap_or_else(|| "mcp-gateway".into()),
+        heartbeat: section.duration(&mut faults, "heartbeat", Duration::from_secs(2)),
+        port: section.number(&mut faults, "port", 0..=65_535, 0).try_into().unwrap_or(0),
+        max_pending: section.number(&mut faults, "max_pending", 1..=1_000_000, 65_536).try_into().unwrap_or(65_536),
+    };
+    section.finish(&mut faults);
+
+    let mut section = top.section(&mut faults, "limits");
+    let limits = Limits {
+        head: section.size(&mut faults, "head", 64 << 10),
+        inspected_body: section.size(&mut faults, "inspected_body", 16 << 20),
+        head_timeout: section.duration(&mut faults, "head_timeout", Duration::from_secs(30)),
+        idle_timeout: section.duration(&mut faults, "idle_timeout", Duration::from_secs(300)),
+        connect_timeout: section.duration(&mut faults, "connect_timeout", Duration::from_secs(10)),
+        drain: section.duration(&mut faults, "drain", Duration::from_secs(30)),
+        connections: section.number(&mut faults, "connections", 1..=1_000_000, 16_384).try_into().unwrap_or(16_384),
+    };
+    section.finish(&mut faults);
+
+    let mut section = top.section(&mut faults, "audit");
+    let audit = AuditConfig {
+        dir: section.path(&mut faults, "dir").unwrap_or_else(|| PathBuf::from("/var/lib/mcp-gateway/audit")),
+        max_body: section.size(&mut faults, "max_body", 256 << 10),
+        segment: section.bytes(&mut faults, "segment").unwrap_or(64 << 20),
+        max_total: section.bytes(&mut faults, "max_total"),
+    };
+    section.finish(&mut faults);
+
+    let kinesis = top.table_of(&mut faults, "kinesis").map(|mut section| {
+        let kinesis = KinesisConfig {
+            stream: section.required(&mut faults, "stream"),
+            region: section.text(&mut faults, "region"),
+            endpoint_url: section.text(&mut faults, "endpoint_url"),
+        };
+        section.finish(&mut faults);
+        kinesis
+    });
+
+    let mut section = top.section(&mut faults, "admin");
+    let admin = AdminConfig { listen: section.loopback(&mut faults, "listen", SocketAddr::from(([127, 0, 0, 1], 9464))) };
+    section.finish(&mut faults);
+
+    let servers = servers(&mut top, &mut faults);
+    top.finish(&mut faults);
+    if faults.found.is_empty() {
+        return Ok(Config { capture, servers, limits, audit, kinesis, admin });
+    }
+    faults.found.sort_by_key(|fault| fault.line);
+    Err(Errors(faults.found))
+}
+
+fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerConfig> {
+    let mut servers: Vec<ServerConfig> = Vec::new();
+    let Some(list) = top.get("server") else {
+        faults.add(0..0, "server", "no server is governed: add a [[server]] with `name` and `url`".into());
+        return servers;
+    };
+    let DeValue::Array(list) = list.get_ref() else {
+        faults.add(list.span(), "server", "expected [[server]], two brackets on each side".into());
+        return servers;
+    };
+    for item in list {
+        let DeValue::Table(table) = item.get_ref() else {
+            faults.add(item.span(), "server", "expected [[server]] tables".into());
+            continue;
+        };
+        let mut section = Section { name: "server".into(), span: item.span(), table: Some(table), used: Vec::new() };
+        let name = section.required(faults, "name");
+        if servers.iter().any(|server| server.name == name) {
+            faults.add(section.span_of("name"), "server.name", format!("`{name}` is the name of another server already"));
+        }
+        let url = section.required(faults, "url");
+        let url = match ServerUrl::parse(&url) {
+            Ok(url) => Some(url),
+            Err(_) if url.is_empty() => None,
+            Err(message) => {
+                faults.add(section.span_of("url"), "server.url", message);
+                None
+            }
+        };
+        let other = section.choice(faults, "other", &[("deny", Other::Deny), ("pass", Other::Pass)]);
+        let durability = section.choice(faults, "durability", &[("sync", Durability::Sync), ("os", Durability::Os)]);
+        section.finish(faults);
+        if let Some(url) = url {
+            servers.push(ServerConfig { name, url, other, durability });
+        }
+    }
+    servers
+}
+
+struct Faults<'a> {
+    file: &'a str,
+    text: &'a str,
+    found: Vec<Fault>,
+}
+
+impl Faults<'_> {
+    fn add(&mut self, span: Range<usize>, key: &str, message: String) {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        self.found.push(Fault { file: self.file.to_owned(), line, key: key.to_owned(), message });
+    }
+}
+
+/// One table of the file, and which of its keys were asked for: those that were not are unknown.
+struct Section<'t, 'i> {
+    name: String,
+    span: Range<usize>,
+    table: Option<&'t DeTable<'i>>,
+    used: Vec<&'static str>,
+}
+
+impl<'t, 'i> Section<'t, 'i> {
+    fn get(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'i>>> {
+        self.used.push(key);
+        self.table?.get(key)
+    }
+
+    fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.and_then(|table| table.get(key)).map_or(self.span.clone(), Spanned::span)
+    }
+
+    fn named(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    fn table_of(&mut self, faults: &mut Faults<'_>, name: &'static str) -> Option<Section<'t, 'i>> {
+        let value = self.get(name)?;
+        let DeValue::Table(table) = value.get_ref() else {
+            faults.add(value.span(), name, format!("expected a table: [{name}]"));
+            return None;
+        };
+        Some(Section { name: name.to_owned(), span: value.span(), table: Some(table), used: Vec::new() })
+    }
+
+    /// A table whose absence means its defaults.
+    fn section(&mut self, faults: &mut Faults<'_>, name: &'static str) -> Section<'t, 'i> {
+        self.table_of(faults, name).unwrap_or(Section { name: name.to_owned(), span: 0..0, table: None, used: Vec::new() })
+    }
+
+    fn text(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<String> {
+        let value = self.get(key)?;
+        match value.get_ref() {
+            DeValue::String(text) if !text.is_empty() => Some(text.to_string()),
+            _ => {
+                faults.add(value.span(), &self.named(key), "expected a string in quotes, not empty".into());
+                None
+            }
+        }
+    }
+
+    fn required(&mut self, faults: &mut Faults<'_>, key: &'static str) -> String {
+        if self.table.is_some_and(|table| !table.contains_key(key)) {
+            faults.add(self.span.clone(), &self.named(key), "is missing".into());
+        }
+        self.text(faults, key).unwrap_or_default()
+    }
+
+    fn path(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<PathBuf> {
+        self.text(faults, key).map(PathBuf::from)
+    }
+
+    fn parsed<T>(&mut self, faults: &mut Faults<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(faults, key)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                faults.add(self.span_of(key), &self.named(key), message);
+                None
+            }
+        }
+    }
+
+    fn duration(&mut self, faults: &mut Faults<'_>, key: &'static str, default: Duration) -> Duration {
+        self.parsed(faults, key, value::duration).unwrap_or(default)
+    }
+
+    fn bytes(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<u64> {
+        self.parsed(faults, key, value::size)
+    }
+
+    fn size(&mut self, faults: &mut Faults<'_>, key: &'static str, default: usize) -> usize {
+        let fits = |text: &str| usize::try_from(value::size(text)?).map_err(|_| format!("\"{text}\" is more than this machine can address"));
+        self.parsed(faults, key, fits).unwrap_or(default)
+    }
+
+    fn loopback(&mut self, faults: &mut Faults<'_>, key: &'static str, default: SocketAddr) -> SocketAddr {
+        let parse = |text: &str| match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(address),
+            Ok(_) => Err(format!("expected a loopback address such as \"{default}\", got \"{text}\": metrics and health are for this host")),
+            Err(_) => Err(format!("expected an address with a port such as \"{default}\", got \"{text}\"")),
+        };
+        self.parsed(faults, key, parse).unwrap_or(default)
+    }
+
+    fn number(&mut self, faults: &mut Faults<'_>, key: &'static str, range: std::ops::RangeInclusive<i64>, default: i64) -> i64 {
+        let Some(value) = self.get(key) else { return default };
+        let number = match value.get_ref() {
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            _ => None,
+        };
+        match number.filter(|number| range.contains(number)) {
+            Some(number) => number,
+            None => {
+                faults.add(value.span(), &self.named(key), format!("expected a number from {} to {}", range.start(), range.end()));
+                default
+            }
+        }
+    }
+
+    /// The first choice is the default.
+    fn choice<T: Copy>(&mut self, faults: &mut Faults<'_>, key: &'static str, choices: &[(&str, T)]) -> T {
+        let names = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+        let parse = |text: &str| {
+            choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| format!("expected {names}, got \"{text}\""))
+        };
+        self.parsed(faults, key, parse).unwrap_or(choices[0].1)
+    }
+
+    fn finish(self, faults: &mut Faults<'_>) {
+        let Some(table) = self.table else { return };
+        let known: &[&str] = if self.name.is_empty() { TABLES } else { &self.used };
+        for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
+            let written = key.get_ref().as_ref();
+            let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, written));
+            let hint = match near.filter(|near| strsim::damerau_levenshtein(near, written) <= 3) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            faults.add(key.span(), &self.named(written), format!("unknown key; {hint}"));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use super::*;
+
+const SERVER: &str = "[[server]]\nname = \"a\"\nurl = \"http://127.0.0.1:8000/mcp\"\n";
+
+fn faults(text: &str) -> String {
+    parse("g.toml", text).unwrap_err().to_string()
+}
+
+#[test]
+fn one_server_is_enough() {
+    let config = parse("g.toml", SERVER).unwrap();
+    assert_eq!(config.servers[0].other, Other::Deny);
+    assert!(matches!(config.servers[0].durability, Durability::Sync));
+    assert_eq!(config.limits.head, 65_536);
+    assert_eq!(config.limits.inspected_body, 16 << 20);
+    assert!(config.kinesis.is_none());
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_a_suggestion() {
+    assert_eq!(faults(&format!("{SERVER}durabilty = \"os\"\n")), "g.toml:4: server.durabilty: unknown key; did you mean `durability`?");
+    assert_eq!(
+        faults(&format!("[audti]\ndir = \"x\"\n{SERVER}")),
+        "g.toml:1: audti: unknown key; did you mean `audit`?"
+    );
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let told = faults("[capture]\nheartbeat = \"2\"\nport = 70000\n[[server]]\nname = \"a\"\nurl = \"ftp://x\"\nother = \"maybe\"\n");
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 4, "{told}");
+    assert!(lines[0].starts_with("g.toml:2: capture.heartbeat: expected a time"), "{told}");
+    assert!(lines[1].starts_with("g.toml:3: capture.port: expected a number from 0 to 65535"), "{told}");
+    assert!(lines[2].starts_with("g.toml:6: server.url: expected http://"), "{told}");
+    assert!(lines[3].starts_with("g.toml:7: server.other: expected \"deny\" or \"pass\""), "{told}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    assert_eq!(faults(""), "g.toml:1: server: no server is governed: add a [[server]] with `name` and `url`");
+    assert_eq!(faults("[[server]]\nname = \"a\"\n"), "g.toml:1: server.url: is missing");
+    assert!(faults(&format!("{SERVER}[kinesis]\nregion = \"x\"\n")).contains("kinesis.stream: is missing"));
+}
+
+#[test]
+fn an_https_server_is_refused_rather_than_watched_as_ciphertext() {
+    assert!(faults("[[server]]\nname = \"a\"\nurl = \"https://x/mcp\"\n").contains("does not open TLS"));
+}
+
+#[test]
+fn the_admin_port_stays_on_loopback() {
+    assert!(faults(&format!("{SERVER}[admin]\nlisten = \"0.0.0.0:1\"\n")).contains("loopback"));
+}
+
+#[test]
+fn addresses_of_both_families_and_defaults_of_urls() {
+    let url = |url: &str| parse("g.toml", &format!("[[server]]\nname = \"a\"\nurl = \"{url}\"\n")).map(|c| c.servers[0].url.clone());
+    assert_eq!(url("http://[::1]:81/x?y").unwrap(), ServerUrl { host: "::1".into(), port: 81, path: "/x?y".into() });
+    assert_eq!(url("http://h").unwrap(), ServerUrl { host: "h".into(), port: 80, path: "/".into() });
+    assert!(url("http://u:p@h/").unwrap_err().to_string().contains("credentials"));
+}
+
+#[test]
+fn syntax_errors_have_a_line() {
+    assert!(faults("[[server]]\nname = \n").starts_with("g.toml:2: (syntax):"));
+}
+
+#[test]
+fn the_file_in_the_repository_works_as_it_is() {
+    parse("gateway.toml", include_str!("../../../gateway.toml")).unwrap();
+}

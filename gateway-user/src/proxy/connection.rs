@@ -1,0 +1,250 @@
+//! One accepted connection, from its origin to its end.
+
+use std::{net::SocketAddr, rc::Rc, time::Instant};
+
+use compio::{net::TcpStream, time::timeout_at};
+use futures_util::FutureExt;
+use serde::Serialize;
+
+use super::{
+    record::{self, Caller, HttpRequest},
+    refusal::{self, Refusal},
+    stream::Side,
+    tunnel,
+    upstream::Principal,
+    worker::Worker,
+};
+use crate::{
+    audit::{AppendError, Effect, Entry, Kind, Payload},
+    capture::{KernelOrigin, process, process::Process},
+    config::{Other, ServerConfig},
+    wire::http1::{Method, RequestHead, Sniff, parse_request, sniff},
+};
+
+/// A captured connection whose origin is known.
+pub(super) struct Connection {
+    pub worker: Rc<Worker>,
+    /// Its place in the configuration.
+    pub server: usize,
+    pub origin: KernelOrigin,
+    pub process: Process,
+    pub client: Side,
+}
+
+/// Why an exchange did not run to its end.
+pub(super) enum Stop {
+    /// Nothing was answered yet: this is the answer, and the record.
+    Refused(Refusal),
+    /// The client left, or can be told nothing more.
+    Gone,
+}
+
+impl<R: Into<Refusal>> From<R> for Stop {
+    fn from(refusal: R) -> Self {
+        Stop::Refused(refusal.into())
+    }
+}
+
+/// Whether the connection can carry another exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Another,
+    Close,
+}
+
+/// Serves one accepted connection to its end.
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    let shared = &worker.shared;
+    let origin = match shared.capture.take_origin(peer) {
+        Ok(Some(origin)) => origin,
+        Ok(None) => {
+            let message = "a connection came to the gateway's own port without having been redirected by the kernel: it was closed";
+            return stray(&worker, peer, "no-origin", message).await;
+        }
+        Err(error) => return stray(&worker, peer, "no-origin", &format!("the origin of a connection cannot be read: {error}")).await,
+    };
+    if origin.is_canary() {
+        return;
+    }
+    let Some(server) = shared.servers.of(&origin) else {
+        let message = format!("{} is governed in the kernel but belongs to no configured server: run `mcp-gateway guard up`", origin.original);
+        return stray(&worker, peer, "unknown-server", &message).await;
+    };
+    let process = process::describe(&origin);
+    let mut connection = Connection { server, origin, process, client: Side::new(stream), worker: worker.clone() };
+    match connection.protocol().await {
+        Some(Sniff::Http) => connection.http().await,
+        Some(other) => connection.not_http(other).await,
+        None => {}
+    }
+}
+
+/// Records a connection that belongs to no server. It is then dropped.
+async fn stray(worker: &Worker, peer: SocketAddr, reason: &'static str, message: &str) {
+    worker.shared.metrics.refused(reason);
+    tracing::warn!(%peer, reason, "{message}");
+    let body = record::Refused { server: None, caller: None, peer: Some(peer), reason, message, http: None, payload: None };
+    let entry = Entry { kind: Kind::Refused, body: record::bytes(&body), effect: Effect::None };
+    // The connection is closed whether or not this can be written; the log says itself when it cannot.
+    let _ = worker.shared.audit.append(entry, crate::audit::Durability::Sync).await;
+}
+
+impl Connection {
+    pub(super) fn config(&self) -> &ServerConfig {
+        &self.worker.shared.config.servers[self.server]
+    }
+
+    pub(super) fn principal(&self) -> Principal {
+        Principal { uid: self.origin.uid, pid: self.origin.tgid, started: self.process.start_time.known().copied() }
+    }
+
+    pub(super) fn caller(&self) -> Caller<'_> {
+        Caller { origin: &self.origin, process: &self.process }
+    }
+
+    /// Writes a record and waits until it is as durable as the server's setting asks.
+    pub(super) async fn record(&self, kind: Kind, body: &impl Serialize, effect: Effect) -> Result<u64, AppendError> {
+        let entry = Entry { kind, body: record::bytes(body), effect };
+        self.worker.shared.audit.append(entry, self.config().durability).await
+    }
+
+    /// What the first bytes say; `None` when the client left before it said anything, or said nothing in time.
+    async fn protocol(&mut self) -> Option<Sniff> {
+        let limit = self.worker.shared.config.limits.head_timeout;
+        let deadline = Instant::now() + limit;
+        loop {
+            match sniff(&self.client.buf) {
+                Sniff::NeedMore => {}
+                known => return Some(known),
+            }
+            let received = timeout_at(deadline, self.client.fill()).await;
+            match received {
+                Ok(Ok(0)) if self.client.buf.is_empty() => return None,
+                // Too short to be any protocol: let the HTTP reader say what is missing.
+                Ok(Ok(0)) => return Some(Sniff::Http),
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => {
+                    let message = format!("the client sent no whole request within {} s of connecting", limit.as_secs());
+                    let refusal = Refusal::client(408, "timeout", message, "Send the request at once after connecting.");
+                    self.refuse(&refusal, None, &[]).await;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The client speaks something that is not HTTP/1.
+    async fn not_http(&mut self, spoken: Sniff) {
+        let protocol = match spoken {
+            Sniff::Tls => "tls",
+            Sniff::Http2Preface => "http2",
+            _ => "unknown",
+        };
+        // HTTP/2 could carry MCP past the reader: it is refused even where other protocols pass.
+        if self.config().other == Other::Pass && spoken != Sniff::Http2Preface {
+            return tunnel::run(self, protocol).await;
+        }
+        let name = self.config().name.clone();
+        let message = format!("a connection to `{name}` spoke {protocol}, which is not MCP over HTTP/1.1");
+        let refusal = Refusal::client(400, "not-mcp", message, "Speak MCP over HTTP/1.1, or ask the operator to set `other = \"pass\"`.");
+        self.refuse(&refusal, None, &[]).await;
+    }
+
+    /// The exchanges of an HTTP/1 connection, one after the other.
+    async fn http(&mut self) {
+        loop {
+            let head = match self.head().await {
+                Ok(Some(head)) => head,
+                Ok(None) | Err(Stop::Gone) => return,
+                Err(Stop::Refused(refusal)) => return self.refuse(&refusal, None, &[]).await,
+            };
+            match self.exchange(&head).await {
+                Ok(Next::Another) if self.client.buf.is_empty() => {}
+                Ok(Next::Another) => {
+                    let message = "a second request was sent before the first was answered (HTTP pipelining); it was not forwarded";
+                    let refusal = Refusal::client(400, "malformed", message, "Wait for the answer before the next request.");
+                    return self.refuse(&refusal, None, &[]).await;
+                }
+                Ok(Next::Close) | Err(Stop::Gone) => return drop(self.client.finish().await),
+                Err(Stop::Refused(refusal)) => return self.refuse(&refusal, Some(&head), &[]).await,
+            }
+        }
+    }
+
+    /// The next request's head; `None` at the connection's orderly end.
+    async fn head(&mut self) -> Result<Option<RequestHead>, Stop> {
+        let limits = self.worker.shared.config.limits.clone();
+        let mut deadline = None;
+        loop {
+            if let Some(head) = parse_request(&mut self.client.buf, limits.head)? {
+                return Ok(Some(head));
+            }
+            let begun = !self.client.buf.is_empty();
+            if self.client.ended() {
+                let cut = || Refusal::client(400, "malformed", "the connection ended inside an HTTP head", "Send the head whole.");
+                return if begun { Err(cut().into()) } else { Ok(None) };
+            }
+            if !begun {
+                // At rest: a drain closes it, and so does silence.
+                let mut drained = self.worker.drained.clone().fuse();
+                let silence = self.client.fill_within(limits.idle_timeout);
+                futures_util::select_biased! {
+                    received = silence.fuse() => match received { Ok(0) | Err(_) => return Ok(None), Ok(_) => {} },
+                    _ = drained => return Ok(None),
+                }
+                continue;
+            }
+            let until = *deadline.get_or_insert_with(|| Instant::now() + limits.head_timeout);
+            match timeout_at(until, self.client.fill()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return Err(Stop::Gone),
+                Err(_) => {
+                    let message = format!("the HTTP head was not complete within {} s", limits.head_timeout.as_secs());
+                    return Err(Refusal::client(408, "timeout", message, "Send the head in one go.").into());
+                }
+            }
+        }
+    }
+
+    /// Records and answers a refusal, then closes: what else the client has sent cannot be trusted to begin a request.
+    pub(super) async fn refuse(&mut self, refusal: &Refusal, head: Option<&RequestHead>, body: &[u8]) {
+        let shared = self.worker.shared.clone();
+        shared.metrics.refused(refusal.reason);
+        let max_body = shared.config.audit.max_body;
+        let written = {
+            let body = record::Refused {
+                server: Some(&self.config().name),
+                caller: Some(self.caller()),
+                peer: None,
+                reason: refusal.reason,
+                message: &refusal.message,
+                http: head.map(HttpRequest::new),
+                payload: (!body.is_empty()).then(|| Payload::new(body, max_body)),
+            };
+            self.record(Kind::Refused, &body, Effect::None).await
+        };
+        tracing::info!(server = self.config().name, pid = self.origin.tgid, side = ?refusal.side, reason = refusal.reason, "refused: {}", refusal.message);
+        let record = written.ok().map(|seq| format!("{}/{seq}", shared.audit.log_id()));
+        let to = head.map_or(Method::Post, |head| head.method.clone());
+        let pieces = refusal::answer(refusal, record.as_deref(), &to, false);
+        if self.client.send(pieces, shared.config.limits.idle_timeout).await.is_ok() && self.client.finish().await.is_ok() {
+            self.linger().await;
+        }
+    }
+
+    /// Takes what the client is still sending, within bounds: closing with unread bytes resets the connection, and the client
+    /// would lose the answer that says why (RFC 9112 section 9.6).
+    async fn linger(&mut self) {
+        const MOST: usize = 1 << 20;
+        let deadline = Instant::now() + std::time::Duration::from_secs(2);
+        let mut taken = 0;
+        while taken < MOST {
+            self.client.buf.clear();
+            match timeout_at(deadline, self.client.fill()).await {
+                Ok(Ok(count)) if count > 0 => taken += count,
+                _ => return,
+            }
+        }
+    }
+}

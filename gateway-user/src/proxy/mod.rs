@@ -1,0 +1,67 @@
+//! The data plane: the only code that does network I/O for calls.
+//!
+//! The path of a connection, in the order of the files: [`worker`] accepts it, [`connection`] learns its origin and reads heads,
+//! [`exchange`] reads, decides, records and forwards a request, [`answer`] records and gives back what the server says.
+//! [`tunnel`] copies what is not HTTP. What is decided from bytes is decided in [`crate::wire`] and [`crate::mcp`], without I/O.
+
+mod answer;
+mod connection;
+mod exchange;
+mod metrics;
+mod record;
+mod refusal;
+mod servers;
+mod session;
+mod stream;
+mod tunnel;
+mod upstream;
+mod worker;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
+
+use crate::{audit::Appender, capture::Capture, config::Config, mcp};
+
+pub use metrics::{Metrics, counter, metric};
+pub use servers::Servers;
+pub use worker::{StartError, Workers, start};
+
+/// What all workers share. Nothing in it is locked on the path of an ordinary call.
+pub struct Shared {
+    /// The configuration in force.
+    pub config: Config,
+    /// The hold on the kernel programs.
+    pub capture: Capture,
+    /// The log.
+    pub audit: Appender,
+    /// Which server an address belongs to.
+    pub servers: Servers,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// No new connections are wanted.
+    pub draining: AtomicBool,
+    /// When each worker last showed that it runs, in milliseconds of the monotonic clock.
+    beats: Vec<AtomicU64>,
+    sessions: session::Sessions,
+    reading: mcp::Limits,
+}
+
+impl Shared {
+    /// For so many workers.
+    pub fn new(config: Config, capture: Capture, audit: Appender, workers: usize) -> Arc<Self> {
+        let reading = mcp::Limits { max_bytes: config.limits.inspected_body, ..mcp::Limits::default() };
+        Arc::new(Shared {
+            servers: Servers::new(&config),
+            config,
+            capture,
+            audit,
+            metrics: Metrics::default(),
+            draining: AtomicBool::new(false),
+            beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            sessions: session::Sessions::default(),
+            reading,
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! What the data plane writes into the log: the bodies of its records.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    audit::Payload,
+    capture::{KernelOrigin, process::Process},
+    mcp::{self, Id},
+    wire::http1::{Headers, RequestHead},
+};
+
+/// Who called: in this version, the process that the kernel saw.
+#[derive(Serialize)]
+pub(super) struct Caller<'a> {
+    pub origin: &'a KernelOrigin,
+    pub process: &'a Process,
+}
+
+/// A request, before it is forwarded.
+#[derive(Serialize)]
+pub(super) struct Request<'a> {
+    pub server: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'a str>,
+    pub caller: Caller<'a>,
+    pub http: HttpRequest<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batch: Vec<Call<'a>>,
+    /// The record that this one goes on from: the server's question that it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continues: Option<u64>,
+    pub decision: Decision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Decision {
+    pub verdict: &'static str,
+    pub reason: &'static str,
+}
+
+/// An answer, before its last bytes leave.
+#[derive(Serialize)]
+pub(super) struct Answer<'a> {
+    /// The record that the answer belongs to.
+    pub request: Option<u64>,
+    pub server: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<&'a OpenCall>,
+    pub outcome: Outcome<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload<'a>>,
+}
+
+/// How a call ended. HTTP status, JSON-RPC error and `isError` are told apart.
+#[derive(Serialize, Default)]
+pub(super) struct Outcome<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The JSON-RPC error code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_error: Option<bool>,
+    /// Set when the gateway itself ended the call: the reason that its answer carries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<&'static str>,
+    pub took_us: u64,
+}
+
+/// A message of a stream that is neither call nor answer: notifications, and the server's own requests.
+#[derive(Serialize)]
+pub(super) struct Message<'a> {
+    pub server: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'a str>,
+    pub from: &'static str,
+    /// The request in whose answer it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call<'a>>,
+    pub payload: Payload<'a>,
+}
+
+/// Something that was not let through.
+#[derive(Serialize)]
+pub(super) struct Refused<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<std::net::SocketAddr>,
+    pub reason: &'static str,
+    pub message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpRequest<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload<'a>>,
+}
+
+/// A connection that carried something other than MCP.
+#[derive(Serialize)]
+pub(super) struct Connection<'a> {
+    pub server: &'a str,
+    pub caller: Caller<'a>,
+    pub protocol: &'static str,
+    /// `opened` before a byte passes, `closed` with the counts after.
+    pub phase: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_up: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_down: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct HttpRequest<'a> {
+    pub method: &'a str,
+    pub target: String,
+    pub headers: RecordedHeaders<'a>,
+}
+
+impl<'a> HttpRequest<'a> {
+    pub(super) fn new(head: &'a RequestHead) -> Self {
+        HttpRequest { method: head.method.as_str(), target: withhold_query(&head.target), headers: RecordedHeaders(&head.headers) }
+    }
+}
+
+/// What one JSON-RPC message asks.
+#[derive(Serialize)]
+pub(super) struct Call<'a> {
+    pub kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<&'a Id>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn of(message: &'a mcp::Message) -> Self {
+        match message {
+            mcp::Message::Request(request) => Call {
+                kind: "request",
+                method: Some(&request.method),
+                name: request.name.as_deref(),
+                id: Some(&request.id),
+                traceparent: request.meta.traceparent.as_deref(),
+            },
+            mcp::Message::Notification(note) => {
+                Call { kind: "notification", method: Some(&note.method), name: None, id: None, traceparent: None }
+            }
+            mcp::Message::Response(response) => {
+                Call { kind: "response", method: None, name: None, id: response.id.as_ref(), traceparent: None }
+            }
+        }
+    }
+}
+
+/// The part of a call that its answer's record repeats, so that one line can be read alone.
+#[derive(Serialize, Clone)]
+pub(super) struct OpenCall {
+    pub method: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub id: Id,
+}
+
+/// Headers as they were, but for the values of those that carry credentials.
+pub(super) struct RecordedHeaders<'a>(&'a Headers);
+
+const WITHHELD: &str = "[withheld]";
+
+impl Serialize for RecordedHeaders<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|(name, value)| {
+            let name = String::from_utf8_lossy(name);
+            let value = if carries_credential(&name) { WITHHELD.into() } else { String::from_utf8_lossy(value) };
+            (name, value)
+        }))
+    }
+}
+
+/// Whether a header or query parameter of this name is taken to hold a credential. Names are matched by what they contain: a
+/// value withheld without need costs a line of the record, one recorded without need costs a secret.
+fn carries_credential(name: &str) -> bool {
+    const TELLING: [&str; 13] = [
+        "authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "api_key", "apikey", "credential", "signature",
+        "auth-key", "access-key",
+    ];
+    let name = name.to_ascii_lowercase();
+    name == "auth" || name == "key" || name == "sig" || name == "x-auth" || TELLING.iter().any(|telling| name.contains(telling))
+}
+
+/// The target, with the values of query parameters that carry credentials withheld.
+fn withhold_query(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let parts: Vec<String> = query
+        .split('&')
+        .map(|part| match part.split_once('=') {
+            Some((name, _)) if carries_credential(name) => format!("{name}={WITHHELD}"),
+            _ => part.to_owned(),
+        })
+        .collect();
+    format!("{path}?{}", parts.join("&"))
+}
+
+/// Microseconds, for the record.
+pub(super) fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The bytes of a body. A record's body is made of strings, numbers and lists: that always serialises.
+pub(super) fn bytes(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap_or_else(|error| format!("{{\"unwritable\":{:?}}}", error.to_string()).into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_a_query_are_withheld() {
+        assert_eq!(withhold_query("/mcp?api_key=s3cret&x=1"), "/mcp?api_key=[withheld]&x=1");
+        assert_eq!(withhold_query("/mcp?x=1"), "/mcp?x=1");
+        assert_eq!(withhold_query("/mcp"), "/mcp");
+    }
+
+    #[test]
+    fn credential_headers_are_known_by_their_names() {
+        for name in ["Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-Api-Key", "X-Amz-Security-Token", "X-Auth-Token"] {
+            assert!(carries_credential(name), "{name}");
+        }
+        for name in ["Accept", "Mcp-Session-Id", "Mcp-Name", "MCP-Protocol-Version", "Host", "User-Agent"] {
+            assert!(!carries_credential(name), "{name}");
+        }
+    }
+}

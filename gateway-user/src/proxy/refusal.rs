@@ -1,0 +1,142 @@
+//! What the gateway itself answers when it does not let something through.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    audit::AppendError,
+    mcp::{self, ErrorData, Id},
+    wire::http1::{BodyError, HeadError, Headers, Method, ResponseHead, Rewrite, Framing, write_response_head},
+};
+
+/// On whose side the fault lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Upstream,
+    Gateway,
+}
+
+/// Something that was not let through: what to tell the caller, and the record.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub side: Side,
+    /// HTTP status.
+    pub status: u16,
+    /// JSON-RPC error code.
+    pub code: i64,
+    /// One word for machines: `data.reason`.
+    pub reason: &'static str,
+    /// What happened, to what.
+    pub message: String,
+    /// What to do next.
+    pub help: &'static str,
+    /// The call that it answers, where it could be read.
+    pub id: Option<Id>,
+}
+
+impl Refusal {
+    pub(super) fn client(status: u16, reason: &'static str, message: impl Into<String>, help: &'static str) -> Self {
+        Refusal { side: Side::Client, status, code: -32600, reason, message: message.into(), help, id: None }
+    }
+
+    pub(super) fn upstream(message: impl Into<String>, help: &'static str) -> Self {
+        Refusal { side: Side::Upstream, status: 502, code: -32603, reason: "upstream", message: message.into(), help, id: None }
+    }
+
+    pub(super) fn answering(mut self, id: Option<Id>) -> Self {
+        self.id = self.id.or(id);
+        self
+    }
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        let reason = if error.status == 431 { "head-too-large" } else { "malformed" };
+        Refusal::client(error.status, reason, error.to_string(), "Correct the HTTP request. Nothing was forwarded.")
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        Refusal::client(400, "malformed", error.to_string(), "Correct the framing of the request body. Nothing was forwarded.")
+    }
+}
+
+impl From<mcp::Refusal> for Refusal {
+    fn from(refusal: mcp::Refusal) -> Self {
+        Refusal {
+            side: Side::Client,
+            status: refusal.http_status,
+            code: refusal.code,
+            reason: refusal.reason,
+            message: refusal.message,
+            help: "Send one well-formed JSON-RPC message that can be read in one way only. Nothing was forwarded.",
+            id: refusal.id,
+        }
+    }
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        Refusal {
+            side: Side::Gateway,
+            status: 503,
+            code: -32603,
+            reason: "audit-unavailable",
+            message: format!("the call was not let through because it cannot be recorded: {error}"),
+            help: "Nothing is forwarded without a record. Tell the operator of this host; `/readyz` of the gateway and its log say more.",
+            id: None,
+        }
+    }
+}
+
+/// The answer on the wire: a JSON-RPC error in an HTTP answer.
+pub(super) fn answer(refusal: &Refusal, record: Option<&str>, to: &Method, keep_alive: bool) -> Vec<Bytes> {
+    let body = body(refusal, record);
+    let mut headers = Headers::with_capacity(2);
+    headers.push("Content-Type", "application/json");
+    if refusal.status == 503 {
+        headers.push("Retry-After", "5");
+    }
+    let head = ResponseHead {
+        status: refusal.status,
+        reason: Bytes::from_static(phrase(refusal.status).as_bytes()),
+        minor_version: 1,
+        headers,
+        framing: Framing::None,
+        keep_alive,
+    };
+    let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let framing = if *to == Method::Head { Framing::None } else { Framing::Length(length) };
+    let mut out = BytesMut::with_capacity(256);
+    // Every part of this head is ours: it can always be written.
+    let written = write_response_head(&mut out, &head, to, &Rewrite { framing, set: &[], remove: &[], keep_alive });
+    debug_assert_eq!(written, Ok(()));
+    if *to == Method::Head { vec![out.freeze()] } else { vec![out.freeze(), body] }
+}
+
+/// The JSON-RPC error alone.
+pub(super) fn body(refusal: &Refusal, record: Option<&str>) -> Bytes {
+    let data = ErrorData { reason: refusal.reason, record, help: refusal.help };
+    Bytes::from(mcp::error_body(refusal.id.as_ref(), refusal.code, &refusal.message, &data))
+}
+
+fn phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}

@@ -1,0 +1,117 @@
+//! What is remembered between connections: calls whose answer comes elsewhere, and questions that servers asked.
+//!
+//! A session is our own correlation of calls. It is looked up only where the protocol lets an answer travel on another
+//! connection than its request: HTTP+SSE of 2024-11-05, resumption, questions of the server, and multi-round-trip results.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::record::OpenCall;
+use crate::mcp::Id;
+
+/// A session that nothing was heard of for longer is forgotten.
+const FORGET: Duration = Duration::from_secs(3600);
+/// So many sessions are remembered; the stalest go first.
+const MOST: usize = 65_536;
+
+/// A call that was forwarded and not answered yet.
+pub(super) struct Waiting {
+    pub seq: u64,
+    pub call: OpenCall,
+    pub since: Instant,
+}
+
+#[derive(Default)]
+struct Session {
+    waiting: HashMap<String, Waiting>,
+    questions: HashMap<String, u64>,
+    heard: Option<Instant>,
+}
+
+/// All sessions of the gateway.
+#[derive(Default)]
+pub(super) struct Sessions {
+    sessions: Mutex<HashMap<String, Session>>,
+    /// Paths that a server named in an `endpoint` event, by server and path: there the client posts.
+    endpoints: Mutex<HashMap<(usize, String), Instant>>,
+    /// Which record's answer carried an opaque `requestState`.
+    states: Mutex<HashMap<String, (u64, Instant)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind the lock is whole after every statement: a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sessions {
+    /// A call whose answer will come on another connection.
+    pub(super) fn park(&self, session: &str, waiting: Waiting) {
+        self.with(session, |found| {
+            found.waiting.insert(key(&waiting.call.id), waiting);
+        });
+    }
+
+    /// The parked call that has this id.
+    pub(super) fn answered(&self, session: &str, id: &Id) -> Option<Waiting> {
+        lock(&self.sessions).get_mut(session)?.waiting.remove(&key(id))
+    }
+
+    /// The server asked something: the record that holds it.
+    pub(super) fn asked(&self, session: &str, id: &Id, seq: u64) {
+        self.with(session, |found| {
+            found.questions.insert(key(id), seq);
+        });
+    }
+
+    /// The record of the question that the client answers now.
+    pub(super) fn question(&self, session: &str, id: &Id) -> Option<u64> {
+        lock(&self.sessions).get_mut(session)?.questions.remove(&key(id))
+    }
+
+    /// The server named the path to which clients post.
+    pub(super) fn endpoint(&self, server: usize, path: String) {
+        bounded(&mut lock(&self.endpoints), |since| *since).insert((server, path), Instant::now());
+    }
+
+    pub(super) fn is_endpoint(&self, server: usize, path: &str) -> bool {
+        lock(&self.endpoints).contains_key(&(server, path.to_owned()))
+    }
+
+    /// An answer asked for more input and gave this state to come back with.
+    pub(super) fn state_given(&self, state: &str, seq: u64) {
+        bounded(&mut lock(&self.states), |(_, since)| *since).insert(state.to_owned(), (seq, Instant::now()));
+    }
+
+    /// The request whose answer gave this state.
+    pub(super) fn state_back(&self, state: &str) -> Option<u64> {
+        lock(&self.states).get(state).map(|(seq, _)| *seq)
+    }
+
+    fn with(&self, session: &str, change: impl FnOnce(&mut Session)) {
+        let mut sessions = lock(&self.sessions);
+        let sessions = bounded(&mut sessions, |session| session.heard.unwrap_or_else(Instant::now));
+        let found = sessions.entry(session.to_owned()).or_default();
+        found.heard = Some(Instant::now());
+        change(found);
+    }
+}
+
+/// Makes room before something is added.
+fn bounded<K: Clone + Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, heard: impl Fn(&V) -> Instant) -> &mut HashMap<K, V> {
+    if map.len() >= MOST {
+        map.retain(|_, value| heard(value).elapsed() < FORGET);
+    }
+    while map.len() >= MOST {
+        let Some(stalest) = map.iter().min_by_key(|(_, value)| heard(value)).map(|(key, _)| key.clone()) else { break };
+        map.remove(&stalest);
+    }
+    map
+}
+
+/// `1` and `"1"` are different ids.
+fn key(id: &Id) -> String {
+    id.to_string()
+}

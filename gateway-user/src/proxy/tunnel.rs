@@ -1,0 +1,84 @@
+//! Copying what is not HTTP, both ways, where the server's setting lets it pass.
+
+use std::{io, time::Instant};
+
+use bytes::Bytes;
+
+use super::{
+    connection::Connection,
+    record::{self, micros},
+    refusal::Refusal,
+    stream::Side,
+    upstream,
+};
+use crate::audit::{Effect, Kind};
+
+/// Copies until both sides have ended. The record that it began is durable before the first byte passes.
+pub(super) async fn run(connection: &mut Connection, protocol: &'static str) {
+    let started = Instant::now();
+    let opened = {
+        let body = body(connection, protocol, "opened");
+        connection.record(Kind::Connection, &body, Effect::None).await
+    };
+    let opened = match opened {
+        Ok(seq) => seq,
+        Err(error) => return connection.refuse(&Refusal::from(error), None, &[]).await,
+    };
+    let shared = connection.worker.shared.clone();
+    let result = match upstream::connect(&shared, connection.origin.original).await {
+        Ok(mut server) => copy(&mut connection.client, &mut server, shared.config.limits.idle_timeout).await,
+        Err(error) => (0, 0, Err(error)),
+    };
+    let (up, down, end) = result;
+    let body = record::Connection {
+        request: Some(opened),
+        bytes_up: Some(up),
+        bytes_down: Some(down),
+        took_us: Some(micros(started.elapsed())),
+        error: end.err().map(|error| error.to_string()),
+        ..body(connection, protocol, "closed")
+    };
+    // Nothing waits for it: the bytes have passed, and a log that cannot be written says so itself.
+    let _ = connection.record(Kind::Connection, &body, Effect::None).await;
+}
+
+fn body<'a>(connection: &'a Connection, protocol: &'static str, phase: &'static str) -> record::Connection<'a> {
+    record::Connection {
+        server: &connection.config().name,
+        caller: connection.caller(),
+        protocol,
+        phase,
+        request: None,
+        bytes_up: None,
+        bytes_down: None,
+        took_us: None,
+        error: None,
+    }
+}
+
+/// Bytes up, bytes down, and how it ended. The end of one direction is passed on; the other goes on until its own.
+async fn copy(client: &mut Side, server: &mut Side, idle: std::time::Duration) -> (u64, u64, io::Result<()>) {
+    let (mut up, mut down) = (0, 0);
+    let (mut client_reads, client_writes) = client.split();
+    let (mut server_reads, server_writes) = server.split();
+    let ends = futures_util::future::try_join(
+        one_way(&mut client_reads, server_writes, idle, &mut up),
+        one_way(&mut server_reads, client_writes, idle, &mut down),
+    )
+    .await;
+    (up, down, ends.map(drop))
+}
+
+async fn one_way(from: &mut super::stream::Reads<'_>, to: super::stream::Writes, idle: std::time::Duration, count: &mut u64) -> io::Result<()> {
+    loop {
+        let piece: Bytes = from.take();
+        if !piece.is_empty() {
+            *count += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            to.send(vec![piece], idle).await?;
+        }
+        // The other direction may be busy for hours while this one rests: silence here is no fault.
+        if from.fill().await? == 0 {
+            return to.finish().await;
+        }
+    }
+}

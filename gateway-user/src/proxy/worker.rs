@@ -1,0 +1,251 @@
+//! One worker a core: its own runtime, listeners and pool.
+
+use std::{
+    cell::RefCell,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsFd,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use compio::{driver::DriverType, net::TcpListener, runtime::Runtime, time::sleep};
+use futures_channel::oneshot;
+use futures_util::future::{FutureExt, Shared as SharedFuture};
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+
+use super::{Shared, connection, upstream::Pool};
+use crate::capture::CaptureError;
+
+/// The kernel's queue of connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Why the data plane did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A loopback port could not be listened on.
+    #[error("the gateway cannot listen on {address}: {source}; set `capture.port` to a free port, or to 0")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The kernel programs did not take our listeners.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// A thread or its runtime could not be made.
+    #[error("a data-plane worker cannot be started: {0}")]
+    Runtime(io::Error),
+}
+
+/// What a worker's connections share.
+pub(super) struct Worker {
+    pub shared: Arc<Shared>,
+    pub pool: RefCell<Pool>,
+    /// Resolves when the gateway begins to drain.
+    pub drained: SharedFuture<oneshot::Receiver<()>>,
+}
+
+/// The running workers.
+pub struct Workers {
+    threads: Vec<(JoinHandle<()>, oneshot::Sender<()>)>,
+    failed: Arc<AtomicBool>,
+    /// `io_uring` or `epoll`, and why.
+    pub driver: String,
+    /// The loopback ports, of IPv4 and, where the host has it, IPv6.
+    pub ports: (u16, Option<u16>),
+}
+
+impl Workers {
+    /// Whether a worker ended without being told to.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.threads.iter().any(|(thread, _)| thread.is_finished())
+    }
+
+    /// Accepts nothing more, lets exchanges in flight end, and returns when all have or the limit of the configuration is over.
+    pub fn drain(self) {
+        let (threads, senders): (Vec<_>, Vec<_>) = self.threads.into_iter().unzip();
+        for sender in senders {
+            // A worker that is gone already needs no telling.
+            let _ = sender.send(());
+        }
+        for thread in threads {
+            // A worker that panicked was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts a worker for each beat of `shared`, on one pair of loopback ports, marks every listener for the kernel programs, and
+/// announces the ports: from then on governed connects come here.
+///
+/// # Errors
+/// [`StartError`]; then nothing was announced.
+pub fn start(shared: &Arc<Shared>) -> Result<Workers, StartError> {
+    let count = shared.beats.len();
+    let (v4, port_v4) = listeners(shared, IpAddr::V4(Ipv4Addr::LOCALHOST), count)?;
+    let v6 = match listeners(shared, IpAddr::V6(Ipv6Addr::LOCALHOST), count) {
+        Ok((sockets, port)) => Some((sockets, port)),
+        // A host without IPv6 has no ::1: then the kernel programs refuse governed connects over IPv6.
+        Err(StartError::Listen { source, .. }) if matches!(source.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => None,
+        Err(error) => return Err(error),
+    };
+    let port_v6 = v6.as_ref().map(|(_, port)| *port);
+    let mut v6 = v6.map(|(sockets, _)| sockets.into_iter());
+    let (report, driver) = std::sync::mpsc::channel();
+    let mut threads = Vec::with_capacity(count);
+    let failed = Arc::new(AtomicBool::new(false));
+    for (index, socket) in v4.into_iter().enumerate() {
+        let sockets: Vec<Socket> = std::iter::once(socket).chain(v6.as_mut().and_then(Iterator::next)).collect();
+        let (drain, drained) = oneshot::channel();
+        let (shared, report, failed) = (shared.clone(), report.clone(), failed.clone());
+        let body = move || {
+            let runtime = match Runtime::new() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(report.send(Err(error))),
+            };
+            let _ = report.send(Ok(runtime.driver_type()));
+            if let Err(error) = runtime.block_on(run(shared, index, sockets, drained)) {
+                tracing::error!(worker = index, "a data-plane worker ended: {error}");
+                failed.store(true, Ordering::Relaxed);
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(body).map_err(StartError::Runtime)?;
+        threads.push((thread, drain));
+    }
+    let mut driver_type = DriverType::Poll;
+    for _ in 0..count {
+        driver_type = driver.recv().unwrap_or_else(|_| Err(io::Error::other("it ended at once"))).map_err(StartError::Runtime)?;
+    }
+    shared.capture.announce(port_v4, port_v6)?;
+    Ok(Workers { threads, failed, driver: why(driver_type), ports: (port_v4, port_v6) })
+}
+
+fn why(driver: DriverType) -> String {
+    if driver.is_iouring() {
+        return "io_uring".into();
+    }
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+    match disabled.trim() {
+        "2" => "epoll (kernel.io_uring_disabled is 2)".into(),
+        "1" => "epoll (kernel.io_uring_disabled is 1, and the gateway is not in its group)".into(),
+        _ => "epoll (the kernel or a seccomp filter does not allow io_uring)".into(),
+    }
+}
+
+/// One listener a worker, all on one port: the kernel spreads connections over them.
+fn listeners(shared: &Shared, ip: IpAddr, count: usize) -> Result<(Vec<Socket>, u16), StartError> {
+    let mut port = shared.config.capture.port;
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let address = SocketAddr::new(ip, port);
+        let listen = || -> io::Result<(Socket, u16)> {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            if ip.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            socket.bind(&address.into())?;
+            let bound = socket.local_addr()?.as_socket().map_or(port, |bound| bound.port());
+            Ok((socket, bound))
+        };
+        let (socket, bound) = listen().map_err(|source| StartError::Listen { address, source })?;
+        // Marked before it listens: a listener without the mark would be taken for a squatter.
+        shared.capture.register_listener(socket.as_fd())?;
+        socket.listen(BACKLOG).map_err(|source| StartError::Listen { address, source })?;
+        port = bound;
+        sockets.push(socket);
+    }
+    Ok((sockets, port))
+}
+
+async fn run(shared: Arc<Shared>, index: usize, sockets: Vec<Socket>, drained: oneshot::Receiver<()>) -> io::Result<()> {
+    let worker = Rc::new(Worker { shared, pool: RefCell::default(), drained: drained.shared() });
+    let open = Rc::new(());
+    for socket in sockets {
+        let listener = TcpListener::from_std(socket.into())?;
+        compio::runtime::spawn(accept(worker.clone(), listener, open.clone())).detach();
+    }
+    let beat = worker.shared.config.capture.heartbeat / 8;
+    let mut swept = Instant::now();
+    loop {
+        worker.shared.beats[index].store(now_ms(), Ordering::Relaxed);
+        if swept.elapsed() > Duration::from_secs(5) {
+            worker.pool.borrow_mut().sweep();
+            swept = Instant::now();
+        }
+        futures_util::select! {
+            () = sleep(beat).fuse() => {}
+            _ = worker.drained.clone() => break,
+        }
+    }
+    // The accept tasks have ended or are about to; what else holds `open` is a connection in an exchange.
+    let deadline = Instant::now() + worker.shared.config.limits.drain;
+    while Rc::strong_count(&open) > 1 && Instant::now() < deadline {
+        worker.shared.beats[index].store(now_ms(), Ordering::Relaxed);
+        sleep(Duration::from_millis(20)).await;
+    }
+    let left = Rc::strong_count(&open) - 1;
+    if left > 0 {
+        tracing::warn!(worker = index, left, "connections were cut when the time to drain was over");
+    }
+    Ok(())
+}
+
+async fn accept(worker: Rc<Worker>, listener: TcpListener, open: Rc<()>) {
+    let mut drained = worker.drained.clone();
+    loop {
+        if Rc::strong_count(&open) > worker.shared.config.limits.connections {
+            // Those who wait are in the kernel's queue; when that is full, connects time out.
+            sleep(Duration::from_millis(5)).await;
+            continue;
+        }
+        let accepted = futures_util::select_biased! {
+            _ = drained => return,
+            accepted = listener.accept().fuse() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                // Answers are written in one piece: waiting for more would only delay them.
+                let _ = stream.set_nodelay(true);
+                worker.shared.metrics.accepted();
+                let (worker, open) = (worker.clone(), open.clone());
+                compio::runtime::spawn(async move {
+                    let shared = worker.shared.clone();
+                    connection::serve(worker, stream, peer).await;
+                    shared.metrics.closed();
+                    drop(open);
+                })
+                .detach();
+            }
+            Err(error) => {
+                // Out of descriptors, or a connection that was reset in the queue: neither ends the listener.
+                tracing::warn!("a connection could not be accepted: {error}");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Milliseconds of the monotonic clock.
+fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
+impl Shared {
+    /// Whether every worker has shown life within the limit after which the kernel takes the gateway for hung.
+    pub fn alive(&self) -> bool {
+        let limit = u64::try_from(self.config.capture.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        let now = now_ms();
+        self.beats.iter().all(|beat| now.saturating_sub(beat.load(Ordering::Relaxed)) < limit)
+    }
+}

@@ -1,0 +1,237 @@
+//! The running gateway: everything started in order, watched, and stopped in order.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use gateway_user::{
+    audit::{Durability, Effect, Entry, Kind, Log, Options},
+    capture::{Capture, guard},
+    config::{Config, ServerConfig},
+    proxy::{self, Shared},
+    ship::{self, Ship, ShipOptions},
+};
+
+use crate::admin;
+
+/// How often names are resolved anew.
+const RESOLVE: Duration = Duration::from_secs(30);
+/// An origin that was noted so long ago and never taken belongs to a connection that will not be accepted any more.
+const STALE_ORIGIN: Duration = Duration::from_secs(120);
+
+/// How long a stop waits for the stream to take what is on disk; the rest is shipped after the next start.
+const SHIP_GRACE: Duration = Duration::from_secs(5);
+
+/// Logs to standard error: for people on a terminal, JSON otherwise. `RUST_LOG` chooses what.
+pub(crate) fn logs() {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        logs.with_target(false).init();
+    } else {
+        logs.json().flatten_event(true).init();
+    }
+}
+
+/// What the guard is to do, for this configuration: names are resolved now.
+///
+/// # Errors
+/// A name does not resolve, or the user does not exist.
+pub(crate) fn guard_config(config: &Config) -> anyhow::Result<guard::GuardConfig> {
+    let (uid, gid) = user_ids(&config.capture.user)?;
+    let mut governed = Vec::new();
+    for (id, server) in config.servers.iter().enumerate() {
+        let id = u32::try_from(id).context("too many servers")?;
+        for address in resolve(server)? {
+            governed.push(guard::GovernedAddress::host(address, server.url.port, id));
+        }
+    }
+    Ok(guard::GuardConfig {
+        cgroup: config.capture.cgroup.clone(),
+        pin_dir: config.capture.pins.clone(),
+        governed,
+        heartbeat_limit: config.capture.heartbeat,
+        max_pending: config.capture.max_pending,
+        ..guard::GuardConfig::new(uid, gid)
+    })
+}
+
+/// The ids of a user of /etc/passwd, by name or number.
+fn user_ids(name: &str) -> anyhow::Result<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").context("/etc/passwd cannot be read")?;
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() > 3 && (fields[0] == name || fields[2] == name))
+        .and_then(|fields| Some((fields[2].parse().ok()?, fields[3].parse().ok()?)))
+        .with_context(|| format!("there is no user `{name}`: make it (`useradd --system {name}`), or set `capture.user` to the user that runs the gateway"))
+}
+
+fn resolve(server: &ServerConfig) -> anyhow::Result<Vec<IpAddr>> {
+    use std::net::ToSocketAddrs;
+    let found = (server.url.host.as_str(), server.url.port).to_socket_addrs();
+    let found = found.with_context(|| format!("server `{}`: the name {} does not resolve", server.name, server.url.host))?;
+    Ok(found.map(|address| address.ip()).collect())
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Something that it needs is missing: the guard, the log, a port. Nothing was served then.
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    let capture = Capture::open(&config.capture.pins)?;
+    let mut kernel_log = capture.kernel_log()?;
+    let options = Options { segment_size: config.audit.segment, max_total_bytes: config.audit.max_total, ..Options::new(&config.audit.dir) };
+    let (log, recovered) = Log::open(options)?;
+    if let Some(cut) = &recovered.cut {
+        tracing::warn!("the log's last record was torn by a crash and was cut off: {cut:?}");
+    }
+    if !recovered.unknown.is_empty() {
+        tracing::warn!(calls = recovered.unknown.len(), "calls were in flight when the gateway last ended: their outcome is unknown");
+    }
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let shared = Shared::new(config, capture, log.appender(), workers);
+    let control = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+
+    control.block_on(async {
+        for server in 0..shared.config.servers.len() {
+            learn(&shared, server).await;
+        }
+        let start = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "servers": shared.config.servers.iter().map(|server| json!({
+                "name": server.name, "url": server.url.to_string(), "durability": format!("{:?}", server.durability).to_lowercase(),
+                "other": format!("{:?}", server.other).to_lowercase(),
+            })).collect::<Vec<_>>(),
+            "records": recovered.records,
+        });
+        event(&shared, Kind::Start, &start).await
+    })?;
+    // Removes what a gateway that was killed left of connections that it never accepted.
+    shared.capture.sweep(Duration::ZERO)?;
+    let running = proxy::start(&shared)?;
+    tracing::info!(
+        driver = running.driver,
+        log_driver = log.driver(),
+        workers,
+        port = running.ports.0,
+        records = recovered.records,
+        log = %log.log_id(),
+        "ready: {} server(s) governed", shared.config.servers.len()
+    );
+
+    let failed = Arc::new(AtomicBool::new(false));
+    let result = control.block_on(async {
+        let heart = tokio::spawn(heart(shared.clone()));
+        let resolving = tokio::spawn(resolving(shared.clone()));
+        let kernel = tokio::spawn(async move {
+            loop {
+                kernel_log.forward();
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+        });
+        let ship = match &shared.config.kinesis {
+            None => None,
+            Some(kinesis) => {
+                let options = ShipOptions {
+                    region: kinesis.region.clone(),
+                    endpoint_url: kinesis.endpoint_url.clone(),
+                    ..ShipOptions::new(&shared.config.audit.dir, log.log_id().clone(), &kinesis.stream)
+                };
+                Some(ship::start(options, log.committed()).await?)
+            }
+        };
+        let admin = admin::serve(shared.clone(), log.committed(), ship.as_ref().map(Ship::metrics)).await?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = tokio::time::sleep(Duration::from_millis(500)) => if running.failed() {
+                    failed.store(true, Ordering::Relaxed);
+                    break;
+                },
+            }
+        }
+        tracing::info!("stopping: new connections are refused, calls in flight may end");
+        shared.draining.store(true, Ordering::Relaxed);
+        shared.capture.withdraw()?;
+        resolving.abort();
+        kernel.abort();
+        tokio::task::spawn_blocking(move || running.drain()).await?;
+        heart.abort();
+        event(&shared, Kind::Stop, &json!({ "pid": std::process::id() })).await?;
+        if let Some(ship) = ship {
+            ship.stop(SHIP_GRACE).await;
+        }
+        admin.abort();
+        anyhow::Ok(())
+    });
+    log.close().context("the log could not be closed in order")?;
+    control.shutdown_timeout(Duration::from_secs(1));
+    result?;
+    anyhow::ensure!(!failed.load(Ordering::Relaxed), "a data-plane worker ended unexpectedly; its error stands above");
+    Ok(())
+}
+
+/// A record of the gateway's own life.
+async fn event(shared: &Shared, kind: Kind, body: &serde_json::Value) -> anyhow::Result<()> {
+    let entry = Entry { kind, body: serde_json::to_vec(body)?, effect: Effect::None };
+    shared.audit.append(entry, Durability::Sync).await?;
+    Ok(())
+}
+
+/// Shows the kernel that the gateway lives, for as long as every worker does.
+async fn heart(shared: Arc<Shared>) {
+    let mut beat = tokio::time::interval(shared.config.capture.heartbeat / 8);
+    loop {
+        beat.tick().await;
+        if !shared.alive() {
+            tracing::error!("a data-plane worker hangs: no heartbeat is given, and the kernel refuses connects until it runs again");
+        } else if let Err(error) = shared.capture.heartbeat() {
+            tracing::error!("no heartbeat can be given: {error}");
+        }
+    }
+}
+
+/// Keeps up with the addresses of the servers' names, and with origins that nobody took.
+async fn resolving(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(RESOLVE).await;
+        for server in 0..shared.config.servers.len() {
+            learn(&shared, server).await;
+        }
+        if let Err(error) = shared.capture.sweep(STALE_ORIGIN) {
+            tracing::warn!("origins that nobody took cannot be swept: {error}");
+        }
+    }
+}
+
+/// Governs every address that a server's name has now; those that it had before stay governed.
+async fn learn(shared: &Shared, id: usize) {
+    let server = &shared.config.servers[id];
+    let (host, port) = (server.url.host.clone(), server.url.port);
+    let found = match tokio::net::lookup_host((host.as_str(), port)).await {
+        Ok(found) => found.map(|address| address.ip()).collect::<Vec<_>>(),
+        Err(error) => return tracing::warn!(server = server.name, "the name {host} does not resolve: {error}; what was learned stays governed"),
+    };
+    for address in shared.servers.learn(id, port, found) {
+        let number = u32::try_from(id).unwrap_or(u32::MAX);
+        match shared.capture.govern(address, port, number) {
+            Ok(()) => tracing::info!(server = server.name, "{address} port {port} is governed"),
+            Err(error) => tracing::error!(server = server.name, "{address} port {port} cannot be governed: {error}"),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+use bytes::Bytes;
+
+/// Header fields in the order received, with the spelling received.
+///
+/// Names are compared without case (RFC 9110 section 5.1). Each name and value is a slice of the received
+/// head, so it keeps that buffer alive: copy what must outlive the call. Lookups walk the list, which for a
+/// head of usual size is faster than any map.
+///
+/// `Debug` prints names only: values may be credentials.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers {
+    fields: Vec<(Bytes, Bytes)>,
+}
+
+impl Headers {
+    /// No fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Room for `n` fields.
+    pub fn with_capacity(n: usize) -> Self {
+        Self {
+            fields: Vec::with_capacity(n),
+        }
+    }
+
+    /// Adds a field at the end. Nothing is checked here; the writers check before anything is sent.
+    pub fn push(&mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.fields.push((name.into(), value.into()));
+    }
+
+    /// The value of the first field of that name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.get_all(name).next()
+    }
+
+    /// The value of the only field of that name: `Err` when there are several.
+    ///
+    /// # Errors
+    /// The number of fields of that name, when it is more than one.
+    pub fn get_one(&self, name: &str) -> Result<Option<&[u8]>, usize> {
+        let mut all = self.get_all(name);
+        let first = all.next();
+        match all.count() {
+            0 => Ok(first),
+            more => Err(more + 1),
+        }
+    }
+
+    /// The values of every field of that name, in order.
+    pub fn get_all<'h, 'n>(
+        &'h self,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
+        self.fields
+            .iter()
+            .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, v)| v.as_ref())
+    }
+
+    /// Whether there is a field of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Whether any field of that name holds `token` in its comma-separated list, without case.
+    pub fn contains_token(&self, name: &str, token: &str) -> bool {
+        self.tokens(name)
+            .any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// The members of the comma-separated lists of every field of that name, trimmed, empty ones left out.
+    pub fn tokens<'h, 'n>(&'h self, name: &'n str) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
+        self.get_all(name)
+            .flat_map(|v| v.split(|b| *b == b','))
+            .map(trim)
+            .filter(|t| !t.is_empty())
+    }
+
+    /// Every field: name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))
+    }
+
+    /// The number of fields.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.fields.iter().map(|(n, _)| n))
+            .finish()
+    }
+}
+
+/// Whether the field belongs to this connection only, and so is never sent on.
+///
+/// That is what RFC 9110 section 7.6.1 lists, what `Connection` names, and what we answer or write ourselves
+/// (`Expect`, `Content-Length`).
+pub fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
+    const ALWAYS: [&[u8]; 11] = [
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"expect",
+        b"content-length",
+    ];
+    ALWAYS.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+        || name
+            .get(..6)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"proxy-"))
+        || headers
+            .tokens("connection")
+            .any(|token| token.eq_ignore_ascii_case(name))
+}
+
+/// Without the white space (space, tab) around it.
+pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
