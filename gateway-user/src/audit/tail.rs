@@ -277,8 +277,13 @@ fn for_people(line: &Line<'_>, body: &Body) -> String {
     }
     parts.extend(process(body));
     parts.extend(outcome(body));
+    // What the gateway itself did not let through, and why.
+    parts.extend(body.text("/reason").map(|reason| shown(reason, 40)));
+    parts.extend(body.text("/message").map(|message| shown(message, 200)));
+    parts.extend(carried(body));
     parts.extend(body.number("/outcome/took_us").map(took));
-    if body.0.pointer("/server").is_none() && body.0.as_object().is_some_and(|map| !map.is_empty())
+    let said = ["/server", "/reason"].iter().any(|known| body.0.pointer(known).is_some());
+    if !said && body.0.as_object().is_some_and(|map| !map.is_empty())
     {
         parts.push(shown(&body.0.to_string(), 200));
     }
@@ -309,12 +314,12 @@ fn outcome(body: &Body) -> Option<String> {
     let outcome = body.0.pointer("/outcome")?;
     let failed = outcome.get("is_error").and_then(Value::as_bool) == Some(true);
     let code = outcome.get("code").and_then(Value::as_i64);
-    let mut out = if failed || code.is_some() {
-        "error"
-    } else {
-        "ok"
-    }
-    .to_owned();
+    let withheld = outcome.get("gateway").and_then(Value::as_str);
+    let mut out = match withheld {
+        Some(reason) => shown(reason, 40),
+        None if failed || code.is_some() => "error".to_owned(),
+        None => "ok".to_owned(),
+    };
     if let Some(code) = code {
         let _ = write!(out, " {code}");
     }
@@ -324,6 +329,15 @@ fn outcome(body: &Body) -> Option<String> {
         _ => {}
     }
     Some(out)
+}
+
+/// What a connection that was no MCP carried.
+fn carried(body: &Body) -> Option<String> {
+    let (protocol, phase) = (body.text("/protocol")?, body.text("/phase")?);
+    Some(match (body.number("/bytes_up"), body.number("/bytes_down")) {
+        (Some(up), Some(down)) => format!("{} {}, {up} bytes up, {down} down", shown(protocol, 20), shown(phase, 20)),
+        _ => format!("{} {}", shown(protocol, 20), shown(phase, 20)),
+    })
 }
 
 fn took(micros: u64) -> String {

@@ -93,7 +93,7 @@ impl From<AppendError> for Refusal {
 /// The answer on the wire: a JSON-RPC error in an HTTP answer.
 pub(super) fn answer(refusal: &Refusal, record: Option<&str>, to: &Method, keep_alive: bool) -> Vec<Bytes> {
     let body = body(refusal, record);
-    let mut headers = Headers::with_capacity(2);
+    let mut headers = Headers::new();
     headers.push("Content-Type", "application/json");
     if refusal.status == 503 {
         headers.push("Retry-After", "5");
