@@ -37,10 +37,11 @@ impl Keys {
 
     #[inline]
     pub(super) fn add(&mut self, input: &str, text: Text) {
-        let tag = if text.escaped {
-            tag(text.decode(input).as_bytes())
+        let tag = if text.escaped() {
+            let key = text.decode(input);
+            tag(key.as_bytes(), 0, key.len())
         } else {
-            tag(text.raw(input).as_bytes())
+            tag(input.as_bytes(), text.start, text.end())
         };
         self.open.push(Key { tag, text });
     }
@@ -107,7 +108,7 @@ fn folded_twins(input: &str, keys: &[Key]) -> Option<(Text, Text)> {
 }
 
 fn compare(input: &str, a: Text, b: Text) -> Ordering {
-    if a.escaped || b.escaped {
+    if a.escaped() || b.escaped() {
         a.decode(input).cmp(&b.decode(input))
     } else {
         a.raw(input).cmp(b.raw(input))
@@ -117,7 +118,7 @@ fn compare(input: &str, a: Text, b: Text) -> Ordering {
 /// Whether ASCII case is not all that may vary in the key. Without an escape there is no NUL: JSON has no raw
 /// control characters in strings.
 fn is_odd(input: &str, text: Text) -> bool {
-    if text.escaped {
+    if text.escaped() {
         is_odd_key(&text.decode(input))
     } else {
         !text.raw(input).is_ascii()
@@ -128,21 +129,26 @@ fn is_odd_key(key: &str) -> bool {
     !key.is_ascii() || memchr::memchr(0, key.as_bytes()).is_some()
 }
 
-/// Equal for keys that are equal but for ASCII case; different for most others. Reads the first and last
-/// eight bytes, so that a long key costs no more than a short one.
-fn tag(key: &[u8]) -> u64 {
+/// Of the key at `start..end`: equal for keys that are equal but for ASCII case, different for most others.
+/// Reads the first and last eight bytes, so that a long key costs no more than a short one.
+#[inline]
+fn tag(bytes: &[u8], start: usize, end: usize) -> u64 {
     const CASE: u64 = 0x2020_2020_2020_2020;
-    let (first, last) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        _ => match (key.first_chunk::<4>(), key.last_chunk::<4>()) {
-            (Some(first), Some(last)) => (
-                u32::from_le_bytes(*first).into(),
-                u32::from_le_bytes(*last).into(),
-            ),
-            _ => (key.iter().fold(0, |word, b| word << 8 | u64::from(*b)), 0),
-        },
+    let len = end - start;
+    // What follows a short key is read with it and masked out: it is the rest of the input.
+    let first = match bytes.get(start..).and_then(<[u8]>::first_chunk::<8>) {
+        Some(first) => u64::from_le_bytes(*first),
+        None => bytes[start..]
+            .iter()
+            .rev()
+            .fold(0, |word, b| word << 8 | u64::from(*b)),
     };
-    let length = u64::try_from(key.len()).unwrap_or(u64::MAX);
+    let (first, last) = match bytes.get(..end).and_then(<[u8]>::last_chunk::<8>) {
+        Some(last) if len > 8 => (first, u64::from_le_bytes(*last)),
+        _ if len >= 8 => (first, 0),
+        _ => (first & !(u64::MAX << (8 * len)), 0),
+    };
+    let length = u64::try_from(len).unwrap_or(u64::MAX);
     ((first | CASE) ^ (last | CASE).rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ length
 }
 

@@ -209,7 +209,7 @@ impl Reader<'_> {
             Kind::String => {
                 let text = self.scan.string()?;
                 let decoded = text
-                    .escaped
+                    .escaped()
                     .then(|| text.decode(self.scan.input).into_owned());
                 let span = Span {
                     start,

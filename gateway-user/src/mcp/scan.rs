@@ -258,11 +258,7 @@ impl<'a> Scanner<'a> {
             match self.bytes.get(i) {
                 Some(b'"') => {
                     self.at = i + 1;
-                    return Ok(Text {
-                        start,
-                        end: i,
-                        escaped,
-                    });
+                    return Ok(Text::new(start, i, escaped));
                 }
                 Some(b'\\') => {
                     escaped = true;
