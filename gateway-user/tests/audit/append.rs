@@ -1,4 +1,12 @@
-use std::{collections::HashSet, fs, time::Duration};
+use std::{
+    collections::HashSet,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::support::*;
 use gateway_user::audit::{AppendError, Durability, Effect, Kind, Log, OpenError, Options, verify};
@@ -272,21 +280,25 @@ fn a_log_verifies_while_it_is_written() {
     })
     .unwrap();
     let appender = log.appender();
+    let done = Arc::new(AtomicBool::new(false));
+    let enough = done.clone();
     let writer = std::thread::spawn(move || {
-        for _ in 0..200 {
-            append_all(
-                &appender,
-                &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(300)); 40],
-                Durability::Os,
-            );
+        let bodies = vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(300)); 40];
+        let mut written = 0;
+        while !enough.load(Ordering::Relaxed) {
+            append_all(&appender, &bodies, Durability::Os);
+            written += bodies.len();
+            std::thread::sleep(Duration::from_millis(3));
         }
+        written
     });
-    let mut looks = 0;
-    while !writer.is_finished() {
+    for _ in 0..12 {
         let verdict = verify(dir.path()).unwrap();
         assert!(verdict.is_whole(), "{verdict}");
-        looks += 1;
     }
-    writer.join().unwrap();
-    assert!(looks > 3, "{looks}");
+    done.store(true, Ordering::Relaxed);
+    assert!(
+        writer.join().unwrap() > 40,
+        "it was not written while it was verified"
+    );
 }
