@@ -1,1 +1,3 @@
 //! MCP Gateway.
+
+pub mod capture;
