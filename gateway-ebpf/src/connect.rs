@@ -137,8 +137,7 @@ fn redirect(ctx: &SockAddrContext, found: &Found, v4: bool) -> Result<u16, Reaso
     // SAFETY: the helper takes the context of this hook.
     let netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     // SAFETY: a copy; a slot that is reused meanwhile is at worst another gateway's, and its port is checked below.
-    let state: GatewayState =
-        *unsafe { GATEWAYS.get(netns_cookie) }.ok_or(Reason::NoGateway)?;
+    let state: GatewayState = *unsafe { GATEWAYS.get(netns_cookie) }.ok_or(Reason::NoGateway)?;
     let port = if v4 { state.port_v4 } else { state.port_v6 };
     if port == 0 {
         return Err(Reason::NoGateway);

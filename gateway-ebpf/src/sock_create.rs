@@ -26,13 +26,10 @@ const MPTCP: u32 = 262;
 /// hook. Raw sockets: neither connect nor sendmsg hooks see them.
 #[cgroup_sock(sock_create)]
 pub fn socket_create(ctx: SockContext) -> i32 {
-    // SAFETY: words of the context.
-    let (kind, protocol) = unsafe {
-        (
-            core::ptr::read_volatile(&raw const (*ctx.sock).type_),
-            core::ptr::read_volatile(&raw const (*ctx.sock).protocol),
-        )
-    };
+    // SAFETY: a word of the context.
+    let kind = unsafe { core::ptr::read_volatile(&raw const (*ctx.sock).type_) };
+    // SAFETY: a word of the context.
+    let protocol = unsafe { core::ptr::read_volatile(&raw const (*ctx.sock).protocol) };
     let reason = if kind == RAW {
         Reason::Raw
     } else {

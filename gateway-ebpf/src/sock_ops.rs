@@ -12,6 +12,7 @@ use gateway_common::{Address, FlowKey, FlowValue, Reason};
 use crate::{
     connect::PASS,
     maps::{FLOWS, ORIGINS, count},
+    socket,
 };
 
 /// `AF_INET`.
@@ -38,11 +39,10 @@ fn tie(ctx: &SockOpsContext) {
     // SAFETY: the helper takes the context of this hook.
     let netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     // SAFETY: only the task that connects this socket writes its origin, and it is here.
-    let connected_ns = unsafe {
-        (*origin).source = source;
-        (*origin).source_port = port;
-        (*origin).connected_ns
-    };
+    let origin = unsafe { &mut *origin };
+    origin.source = source;
+    origin.source_port = port;
+    let connected_ns = origin.connected_ns;
     let key = FlowKey::new(netns_cookie, source, port);
     let value = FlowValue {
         cookie,
@@ -61,14 +61,5 @@ fn source(ctx: &SockOpsContext) -> Address {
         return Address::from_v4_word(ctx.local_ip4());
     }
     // SAFETY: the context lives as long as the program runs.
-    let words = unsafe { &raw const (*ctx.ops).local_ip6 }.cast::<u32>();
-    // SAFETY: four words of the context follow each other here.
-    unsafe {
-        Address::from_words([
-            core::ptr::read_volatile(words),
-            core::ptr::read_volatile(words.add(1)),
-            core::ptr::read_volatile(words.add(2)),
-            core::ptr::read_volatile(words.add(3)),
-        ])
-    }
+    socket::read_words(unsafe { &raw const (*ctx.ops).local_ip6 })
 }

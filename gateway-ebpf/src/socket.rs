@@ -59,21 +59,21 @@ pub fn address6(ctx: &SockAddrContext) -> Address {
     }
     // SAFETY: the socket is held by the hook's caller.
     let bound = read_words(unsafe { &raw const (*sk).src_ip6 });
-    if bound.is_v4() { Address::LOOPBACK_V4 } else { asked }
+    if bound.is_v4() {
+        Address::LOOPBACK_V4
+    } else {
+        asked
+    }
 }
 
+/// Four words of a context or a socket.
 #[inline(always)]
-fn read_words(words: *const [u32; 4]) -> Address {
-    let words = words.cast::<u32>();
-    // SAFETY: four words follow each other here.
-    unsafe {
-        Address::from_words([
-            ptr::read_volatile(words),
-            ptr::read_volatile(words.add(1)),
-            ptr::read_volatile(words.add(2)),
-            ptr::read_volatile(words.add(3)),
-        ])
-    }
+pub fn read_words(words: *const [u32; 4]) -> Address {
+    let word = |index: usize| {
+        // SAFETY: four words follow each other here.
+        unsafe { ptr::read_volatile(words.cast::<u32>().wrapping_add(index)) }
+    };
+    Address::from_words([word(0), word(1), word(2), word(3)])
 }
 
 /// Puts another IPv4 address in the place of the one asked for.
@@ -86,16 +86,17 @@ pub fn set_address4(ctx: &SockAddrContext, address: Address) {
 /// Puts another IPv6 address in the place of the one asked for.
 #[inline(always)]
 pub fn set_address6(ctx: &SockAddrContext, address: Address) {
-    let [a, b, c, d] = address.words();
     // SAFETY: the context lives as long as the program runs.
     let words = unsafe { &raw mut (*ctx.sock_addr).user_ip6 }.cast::<u32>();
-    // SAFETY: four words of the context that the hook may write.
-    unsafe {
-        ptr::write_volatile(words, a);
-        ptr::write_volatile(words.add(1), b);
-        ptr::write_volatile(words.add(2), c);
-        ptr::write_volatile(words.add(3), d);
-    }
+    let put = |index: usize, word: u32| {
+        // SAFETY: four words of the context that the hook may write.
+        unsafe { ptr::write_volatile(words.wrapping_add(index), word) };
+    };
+    let [a, b, c, d] = address.words();
+    put(0, a);
+    put(1, b);
+    put(2, c);
+    put(3, d);
 }
 
 /// Puts another port in the place of the one asked for.

@@ -1,34 +1,12 @@
-//! `cargo xtask`: the commands of this repository.
+//! Tasks of the repository.
 
-mod install;
-mod run;
-mod test;
-
-use clap::{Parser, Subcommand};
-
-/// The commands of this repository.
-#[derive(Parser)]
-#[command(bin_name = "cargo xtask", arg_required_else_help = true)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Install what the tests need, and run all of them
-    Test {
-        /// How often the crash test kills the gateway
-        #[arg(long, default_value_t = 100)]
-        crashes: u32,
-        /// Only tests whose names contain one of these
-        filter: Vec<String>,
-    },
-}
+mod ebpf;
 
 fn main() -> anyhow::Result<()> {
-    let root = run::root();
-    match Arguments::parse().command {
-        Command::Test { crashes, filter } => test::all(&root, crashes, &filter),
+    let mut arguments = std::env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next().as_deref()) {
+        (Some("ebpf"), None) => ebpf::run(false),
+        (Some("ebpf"), Some("--check")) => ebpf::run(true),
+        _ => anyhow::bail!("usage: cargo xtask ebpf [--check]"),
     }
 }

@@ -26,7 +26,6 @@ pub struct KernelLogLine {
 }
 
 /// The reading end of the kernel programs' log. There is one queue: what one reader takes another does not see.
-
 pub struct KernelLog {
     ring: RingBuf<MapData>,
 }

@@ -2,6 +2,8 @@
 //!
 //! Every test needs root. One that cannot run fails, and says what is missing.
 
+#![expect(clippy::panic, reason = "a test that cannot go on says why")]
+
 mod crowd;
 mod gateway;
 mod guard;

@@ -226,8 +226,10 @@ fn child(procs: RawFd, report: RawFd) -> ! {
 }
 
 fn errno() -> i32 {
-    // SAFETY: always a valid place, this thread's own.
-    unsafe { *libc::__errno_location() }
+    // SAFETY: a place of this thread's own, always valid.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    unsafe { *place }
 }
 
 /// Room for the address of either family, as bytes.

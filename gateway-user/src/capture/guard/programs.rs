@@ -153,3 +153,20 @@ impl Place<'_> {
         bpf::link_create(program, self.directory, self.attach_type)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::OBJECT;
+
+    #[test]
+    fn the_object_is_the_one_that_its_checksum_names() {
+        let line = include_str!("../../../../gateway-ebpf/prebuilt/gateway.bpf.o.sha256");
+        let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, OBJECT);
+        let hex: String = sum
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(line, format!("{hex}  gateway.bpf.o\n"));
+    }
+}
