@@ -177,7 +177,6 @@ fn select(connection: &Connection, sql: &str) -> rusqlite::Result<Value> {
     let mut statement = connection.prepare(sql)?;
     let columns: Vec<String> = statement
         .column_names()
-        .into_iter()
         .map(str::to_owned)
         .collect();
     let mut found = statement.query(())?;

@@ -1,0 +1,108 @@
+//! Real MCP servers, each in a network namespace that the test made.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    Launch, Netns, Proc, binaries,
+    clinic::{Seen, SeenFile},
+    wait::wait_for,
+};
+
+/// The clinic, running.
+#[derive(Debug)]
+pub struct ClinicServer {
+    /// Its endpoint.
+    pub url: String,
+    /// Its address.
+    pub address: SocketAddr,
+    /// The file with the calls that reached it.
+    pub seen: PathBuf,
+    _files: tempfile::TempDir,
+    _process: Proc,
+}
+
+impl ClinicServer {
+    /// The calls that reached it.
+    ///
+    /// # Errors
+    /// The file with them cannot be read.
+    pub fn seen(&self) -> anyhow::Result<Vec<Seen>> {
+        SeenFile::read(&self.seen)
+    }
+}
+
+/// Starts the clinic in a namespace, on its IPv4 and IPv6 address.
+///
+/// # Errors
+/// It does not come up.
+pub fn clinic(netns: &Netns) -> anyhow::Result<ClinicServer> {
+    let address = netns.at(8000);
+    let files = tempfile::tempdir()?;
+    let seen = files.path().join("seen.jsonl");
+    let mut process = Launch::new(binaries::own("clinic")?)
+        .args(["--listen", "[::]:8000", "--db"])
+        .arg(files.path().join("clinic.db"))
+        .arg("--seen")
+        .arg(&seen)
+        .inside(netns)
+        .start()?;
+    listening(&mut process, address)?;
+    Ok(ClinicServer { url: format!("http://{address}/mcp"), address, seen, _files: files, _process: process })
+}
+
+/// A transport of the reference server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Streamable HTTP, from 2025-03-26 on.
+    StreamableHttp,
+    /// HTTP with server-sent events, 2024-11-05.
+    Sse,
+}
+
+/// `@modelcontextprotocol/server-everything`, running.
+#[derive(Debug)]
+pub struct EverythingServer {
+    /// Its endpoint.
+    pub url: String,
+    /// Its address.
+    pub address: SocketAddr,
+    _process: Proc,
+}
+
+/// Starts the reference server in a namespace. It binds all interfaces: of the namespace.
+///
+/// # Errors
+/// It is not installed, or does not come up.
+pub fn everything(netns: &Netns, transport: Transport) -> anyhow::Result<EverythingServer> {
+    let script = binaries::cache().join("node/node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+    ensure!(script.is_file(), "server-everything is not installed: `cargo xtask test` does that");
+    let (name, port, path) = match transport {
+        Transport::StreamableHttp => ("streamableHttp", 3001, "mcp"),
+        Transport::Sse => ("sse", 3002, "sse"),
+    };
+    let address = netns.at(port);
+    let mut process = Launch::new("node").arg(script).arg(name).env("PORT", port.to_string()).inside(netns).start()?;
+    listening(&mut process, address)?;
+    Ok(EverythingServer { url: format!("http://{address}/{path}"), address, _process: process })
+}
+
+/// Waits until something takes connections at an address, for as long as the process that should lives.
+///
+/// # Errors
+/// The process ended, or half a minute has passed.
+pub fn listening(process: &mut Proc, address: SocketAddr) -> anyhow::Result<()> {
+    wait_for(&format!("{address} to take connections"), Duration::from_secs(30), || {
+        if let Some(status) = process.ended()? {
+            anyhow::bail!("the server ended with {status}\n{}\n{}", process.stdout(), process.stderr());
+        }
+        Ok(TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok())
+    })
+    .map(drop)
+    .context("a server of the test did not come up")
+}
