@@ -1,12 +1,42 @@
-//! Tasks of the repository.
+//! `cargo xtask`: the commands of this repository.
 
 mod ebpf;
+mod install;
+mod run;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+/// The commands of this repository.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the kernel programs anew into gateway-ebpf/prebuilt
+    Ebpf {
+        /// Build them and compare, byte for byte, with what is committed; under another toolchain, load and test the fresh object instead
+        #[arg(long)]
+        check: bool,
+    },
+    /// Install what the tests need, and run all of them
+    Test {
+        /// How often the crash test kills the gateway
+        #[arg(long, default_value_t = 100)]
+        crashes: u32,
+        /// Only tests whose names contain one of these
+        filter: Vec<String>,
+    },
+}
 
 fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next().as_deref()) {
-        (Some("ebpf"), None) => ebpf::run(false),
-        (Some("ebpf"), Some("--check")) => ebpf::run(true),
-        _ => anyhow::bail!("usage: cargo xtask ebpf [--check]"),
+    let root = run::root();
+    match Arguments::parse().command {
+        Command::Ebpf { check } => ebpf::run(check),
+        Command::Test { crashes, filter } => test::all(&root, crashes, &filter),
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Emulator {
 impl Emulator {
     pub(crate) fn start() -> Emulator {
         credentials();
-        let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/python/bin/moto_server");
+        let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/sdk-v1/bin/moto_server");
         assert!(
             server.exists(),
             "{} is not there: `cargo xtask test` installs it",
