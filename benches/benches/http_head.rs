@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use bytes::BytesMut;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use gateway_user::wire::http1::{
-    BodyDecoder, CHUNK_END, Decoded, Framing, LAST_CHUNK, Method, Rewrite, parse_request,
-    parse_response, write_chunk_head, write_request_head,
+    BodyDecoder, CHUNK_END, Decoded, Framing, LAST_CHUNK, Method, Rewrite, parse_request, parse_response, write_chunk_head,
+    write_request_head,
 };
 
 const REQUEST: &[u8] = b"POST /mcp HTTP/1.1\r\nHost: mcp.clinic.internal\r\nAccept: application/json, text/event-stream\r\n\
@@ -26,22 +26,11 @@ fn heads(c: &mut Criterion) {
     let mut group = c.benchmark_group("http_head");
     group.throughput(Throughput::Bytes(REQUEST.len() as u64));
     group.bench_function("parse_request", |b| {
-        b.iter_batched(
-            || BytesMut::from(REQUEST),
-            |mut buf| parse_request(&mut buf, 65536).unwrap().unwrap(),
-            BatchSize::SmallInput,
-        );
+        b.iter_batched(|| BytesMut::from(REQUEST), |mut buf| parse_request(&mut buf, 65536).unwrap().unwrap(), BatchSize::SmallInput);
     });
-    let head = parse_request(&mut BytesMut::from(REQUEST), 65536)
-        .unwrap()
-        .unwrap();
+    let head = parse_request(&mut BytesMut::from(REQUEST), 65536).unwrap().unwrap();
     let mut out = BytesMut::with_capacity(2048);
-    let rewrite = Rewrite {
-        framing: Framing::Length(512),
-        set: &[("Accept-Encoding", b"identity")],
-        remove: &[],
-        keep_alive: true,
-    };
+    let rewrite = Rewrite { framing: Framing::Length(512), set: &[("Accept-Encoding", b"identity")], remove: &[], keep_alive: true };
     group.bench_function("write_request_head", |b| {
         b.iter(|| {
             out.clear();
@@ -52,11 +41,7 @@ fn heads(c: &mut Criterion) {
     group.bench_function("parse_response", |b| {
         b.iter_batched(
             || BytesMut::from(RESPONSE),
-            |mut buf| {
-                parse_response(&mut buf, &Method::Post, 65536)
-                    .unwrap()
-                    .unwrap()
-            },
+            |mut buf| parse_response(&mut buf, &Method::Post, 65536).unwrap().unwrap(),
             BatchSize::SmallInput,
         );
     });

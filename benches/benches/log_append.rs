@@ -9,29 +9,18 @@ use futures_util::future::join_all;
 use gateway_user::audit::{Appender, Durability, Effect, Entry, Kind, Log, Options};
 
 fn entry() -> Entry {
-    let body = format!(
-        "{{\"server\":\"clinic-db\",\"call\":{{\"method\":\"tools/call\",\"name\":\"query\"}},\"pad\":\"{}\"}}",
-        "x".repeat(430)
-    );
-    Entry {
-        kind: Kind::Request,
-        body: body.into_bytes(),
-        effect: Effect::None,
-    }
+    let body =
+        format!("{{\"server\":\"clinic-db\",\"call\":{{\"method\":\"tools/call\",\"name\":\"query\"}},\"pad\":\"{}\"}}", "x".repeat(430));
+    Entry { kind: Kind::Request, body: body.into_bytes(), effect: Effect::None }
 }
 
 async fn append(to: &Appender, count: u64, durability: Durability) {
     let waiting = (0..count).map(|_| to.append(entry(), durability));
-    assert!(
-        join_all(waiting).await.iter().all(Result::is_ok),
-        "the log takes records"
-    );
+    assert!(join_all(waiting).await.iter().all(Result::is_ok), "the log takes records");
 }
 
 fn log_append(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut group = c.benchmark_group("log_append");
     group.sample_size(30);
     for (name, durability) in [("sync", Durability::Sync), ("os", Durability::Os)] {

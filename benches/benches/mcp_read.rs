@@ -9,8 +9,7 @@ use gateway_user::mcp::{self, Limits, error_body};
 use serde_json::json;
 
 fn call(size: usize) -> Vec<u8> {
-    let sql =
-        "SELECT id, name, ward, admitted FROM patients WHERE ward = 'B2' AND note LIKE '%x%' ";
+    let sql = "SELECT id, name, ward, admitted FROM patients WHERE ward = 'B2' AND note LIKE '%x%' ";
     let mut body = json!({"jsonrpc": "2.0", "id": 17, "method": "tools/call", "params": {
         "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "progressToken": 17,
             "io.modelcontextprotocol/clientInfo": {"name": "ExampleClient", "version": "1.0.0"},
@@ -35,9 +34,7 @@ fn rows(size: usize) -> Vec<u8> {
             break;
         }
     }
-    json!({"jsonrpc": "2.0", "id": 17, "result": {"structuredContent": {"rows": rows}, "content": []}})
-        .to_string()
-        .into_bytes()
+    json!({"jsonrpc": "2.0", "id": 17, "result": {"structuredContent": {"rows": rows}, "content": []}}).to_string().into_bytes()
 }
 
 fn pretty(size: usize) -> Vec<u8> {
@@ -47,9 +44,7 @@ fn pretty(size: usize) -> Vec<u8> {
 
 fn text(size: usize) -> Vec<u8> {
     let text = "Der Patient ist wach und ansprechbar. ".repeat(size / 38);
-    json!({"jsonrpc": "2.0", "id": 17, "result": {"content": [{"type": "text", "text": text}]}})
-        .to_string()
-        .into_bytes()
+    json!({"jsonrpc": "2.0", "id": 17, "result": {"content": [{"type": "text", "text": text}]}}).to_string().into_bytes()
 }
 
 fn read(c: &mut Criterion) {
@@ -63,9 +58,7 @@ fn read(c: &mut Criterion) {
         ("text 1 MiB", text(1 << 20)),
     ] {
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(name, |b| {
-            b.iter(|| mcp::read(black_box(&body), &limits).unwrap())
-        });
+        group.bench_function(name, |b| b.iter(|| mcp::read(black_box(&body), &limits).unwrap()));
         group.bench_function(format!("{name}, serde_json validates"), |b| {
             b.iter(|| serde_json::from_slice::<serde::de::IgnoredAny>(black_box(&body)).unwrap());
         });
@@ -77,11 +70,7 @@ fn read(c: &mut Criterion) {
     });
     group.finish();
 
-    let data = mcp::ErrorData {
-        reason: "policy",
-        record: Some("01J/17"),
-        help: "Ask the owner of clinic-db for access.",
-    };
+    let data = mcp::ErrorData { reason: "policy", record: Some("01J/17"), help: "Ask the owner of clinic-db for access." };
     c.bench_function("mcp_error_body", |b| {
         b.iter(|| error_body(None, -32000, black_box("The call was not allowed."), &data));
     });

@@ -11,9 +11,7 @@ fn stream(event: usize, total: usize) -> Bytes {
     let mut id = 0;
     while stream.len() < total {
         id += 1;
-        stream.push_str(&format!(
-            "event: message\r\nid: {id}\r\ndata: {data}\r\n\r\n"
-        ));
+        stream.push_str(&format!("event: message\r\nid: {id}\r\ndata: {data}\r\n\r\n"));
     }
     stream.into()
 }
@@ -35,12 +33,7 @@ fn events(c: &mut Criterion) {
     let mut group = c.benchmark_group("sse");
     for (name, event, total, piece) in [
         ("one event of 512 bytes", 512, 1, usize::MAX),
-        (
-            "1 MiB of events of 512 bytes, read by 64 KiB",
-            512,
-            1 << 20,
-            64 << 10,
-        ),
+        ("1 MiB of events of 512 bytes, read by 64 KiB", 512, 1 << 20, 64 << 10),
         ("1 MiB in one event, read by 16 KiB", 1 << 20, 1, 16 << 10),
     ] {
         let stream = stream(event, total);

@@ -19,17 +19,13 @@ impl Address {
     pub const LOOPBACK_V4: Self = Self::from_v4_word(LOOPBACK_V4);
 
     /// `::1`.
-    pub const LOOPBACK_V6: Self = Self {
-        words: [0, 0, 0, LOOPBACK_V6_LAST],
-    };
+    pub const LOOPBACK_V6: Self = Self { words: [0, 0, 0, LOOPBACK_V6_LAST] };
 
     /// An IPv4 address as the kernel holds it: one word in network byte order.
     #[must_use]
     #[inline(always)]
     pub const fn from_v4_word(word: u32) -> Self {
-        Self {
-            words: [0, 0, MAPPED, word],
-        }
+        Self { words: [0, 0, MAPPED, word] }
     }
 
     /// An IPv6 address as the kernel holds it: four words in network byte order.
@@ -69,16 +65,9 @@ impl Address {
     #[must_use]
     #[inline(always)]
     pub const fn octets(self) -> [u8; 16] {
-        let [a, b, c, d] = [
-            self.words[0].to_ne_bytes(),
-            self.words[1].to_ne_bytes(),
-            self.words[2].to_ne_bytes(),
-            self.words[3].to_ne_bytes(),
-        ];
-        [
-            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1],
-            d[2], d[3],
-        ]
+        let [a, b, c, d] =
+            [self.words[0].to_ne_bytes(), self.words[1].to_ne_bytes(), self.words[2].to_ne_bytes(), self.words[3].to_ne_bytes()];
+        [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
     }
 
     /// Whether this is an IPv4 address in its mapped form.
@@ -123,11 +112,7 @@ impl Address {
     pub const fn canonical(self) -> Self {
         let dialled = self.dialled();
         let w = dialled.words;
-        if dialled.is_nat64() {
-            Self::from_v4_word(w[3])
-        } else {
-            dialled
-        }
+        if dialled.is_nat64() { Self::from_v4_word(w[3]) } else { dialled }
     }
 }
 
@@ -167,13 +152,7 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_nat64_or_mapped_is_left_alone() {
-        for other in [
-            "64:ff9b:1::192.0.2.7",
-            "64:ff9b::1:192.0.2.7",
-            "::fffe:192.0.2.7",
-            "::192.0.2.7",
-            "2001:db8::1",
-        ] {
+        for other in ["64:ff9b:1::192.0.2.7", "64:ff9b::1:192.0.2.7", "::fffe:192.0.2.7", "::192.0.2.7", "2001:db8::1"] {
             assert_eq!(v6(other).canonical(), v6(other), "{other}");
         }
     }

@@ -48,11 +48,7 @@ impl GovernedKey {
     #[must_use]
     #[inline(always)]
     pub const fn new(address: Address, port: u16) -> Self {
-        Self {
-            port: port.to_be_bytes(),
-            address: address.canonical().octets(),
-            pad: [0; 2],
-        }
+        Self { port: port.to_be_bytes(), address: address.canonical().octets(), pad: [0; 2] }
     }
 
     /// The key of a network of which `bits` of 128 are compared. `port` is in host byte order.
@@ -64,11 +60,7 @@ impl GovernedKey {
         let nat64 = bits >= 96 && address.is_nat64();
         Self {
             port: port.to_be_bytes(),
-            address: if whole || nat64 {
-                address.canonical().octets()
-            } else {
-                address.octets()
-            },
+            address: if whole || nat64 { address.canonical().octets() } else { address.octets() },
             pad: [0; 2],
         }
     }
@@ -108,12 +100,7 @@ impl FlowKey {
     #[must_use]
     #[inline(always)]
     pub const fn new(netns_cookie: u64, address: Address, port: u16) -> Self {
-        Self {
-            netns_cookie,
-            address,
-            port,
-            pad: [0; 6],
-        }
+        Self { netns_cookie, address, port, pad: [0; 6] }
     }
 }
 

@@ -11,10 +11,7 @@ mod layout;
 
 pub use address::Address;
 pub use count::{Reason, SLOTS};
-pub use layout::{
-    FlowKey, FlowValue, GatewayState, Governed, GovernedKey, Origin, Plain, Settings, SocketMark,
-    SocketPeer,
-};
+pub use layout::{FlowKey, FlowValue, GatewayState, Governed, GovernedKey, Origin, Plain, Settings, SocketMark, SocketPeer};
 
 /// How old the gateway's last sign of life may be before governed connects are refused, in nanoseconds.
 pub const DEFAULT_HEARTBEAT_LIMIT_NS: u64 = 3_000_000_000;

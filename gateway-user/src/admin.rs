@@ -73,12 +73,23 @@ async fn metrics(State(admin): State<Admin>) -> ([(&'static str, &'static str); 
     counter(&mut page, "mcp_gateway_audit_records_total", "Records on disk.", admin.committed.borrow().next);
     if let Some(ship) = &admin.ship {
         let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
-        metric(&mut page, "mcp_gateway_ship_backlog_records", "gauge", "Records on disk that the stream has not acknowledged.", load(&ship.backlog_records));
+        metric(
+            &mut page,
+            "mcp_gateway_ship_backlog_records",
+            "gauge",
+            "Records on disk that the stream has not acknowledged.",
+            load(&ship.backlog_records),
+        );
         metric(&mut page, "mcp_gateway_ship_backlog_bytes", "gauge", "Bytes of them, about.", load(&ship.backlog_bytes));
         metric(&mut page, "mcp_gateway_ship_lag_seconds", "gauge", "Age of the oldest of them.", ship.lag().as_secs_f64());
         counter(&mut page, "mcp_gateway_ship_records_total", "Records that the stream acknowledged.", load(&ship.shipped_records));
         counter(&mut page, "mcp_gateway_ship_retries_total", "Requests to the stream that were sent again.", load(&ship.retries));
-        counter(&mut page, "mcp_gateway_ship_oversize_total", "Records shipped without their body, as too long for the stream.", load(&ship.oversize));
+        counter(
+            &mut page,
+            "mcp_gateway_ship_oversize_total",
+            "Records shipped without their body, as too long for the stream.",
+            load(&ship.oversize),
+        );
     }
     if let Ok(counts) = shared.capture.counters() {
         for (reason, count) in counts {

@@ -172,7 +172,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// The configuration; `None` when it has faults, which were printed.
 fn load(file: &ConfigFile) -> anyhow::Result<Option<config::Config>> {
-    std::fs::metadata(&file.config).with_context(|| format!("{}: there is no such configuration file; name one with --config", file.config.display()))?;
+    std::fs::metadata(&file.config)
+        .with_context(|| format!("{}: there is no such configuration file; name one with --config", file.config.display()))?;
     match config::load(&file.config) {
         Ok(config) => Ok(Some(config)),
         Err(errors) => {

@@ -74,7 +74,11 @@ fn user_ids(name: &str) -> anyhow::Result<(u32, u32)> {
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields.len() > 3 && (fields[0] == name || fields[2] == name))
         .and_then(|fields| Some((fields[2].parse().ok()?, fields[3].parse().ok()?)))
-        .with_context(|| format!("there is no user `{name}`: make it (`useradd --system {name}`), or set `capture.user` to the user that runs the gateway"))
+        .with_context(|| {
+            format!(
+                "there is no user `{name}`: make it (`useradd --system {name}`), or set `capture.user` to the user that runs the gateway"
+            )
+        })
 }
 
 fn resolve(server: &ServerConfig) -> anyhow::Result<Vec<IpAddr>> {
@@ -91,7 +95,8 @@ fn resolve(server: &ServerConfig) -> anyhow::Result<Vec<IpAddr>> {
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let capture = Capture::open(&config.capture.pins)?;
     let mut kernel_log = capture.kernel_log()?;
-    let options = Options { segment_size: config.audit.segment, max_total_bytes: config.audit.max_total, ..Options::new(&config.audit.dir) };
+    let options =
+        Options { segment_size: config.audit.segment, max_total_bytes: config.audit.max_total, ..Options::new(&config.audit.dir) };
     let (log, recovered) = Log::open(options)?;
     if let Some(cut) = &recovered.cut {
         tracing::warn!("the log's last record was torn by a crash and was cut off: {cut:?}");
@@ -227,7 +232,9 @@ async fn learn(shared: &Shared, id: usize) {
     let (host, port) = (server.url.host.clone(), server.url.port);
     let found = match tokio::net::lookup_host((host.as_str(), port)).await {
         Ok(found) => found.map(|address| address.ip()).collect::<Vec<_>>(),
-        Err(error) => return tracing::warn!(server = server.name, "the name {host} does not resolve: {error}; what was learned stays governed"),
+        Err(error) => {
+            return tracing::warn!(server = server.name, "the name {host} does not resolve: {error}; what was learned stays governed");
+        }
     };
     for address in shared.servers.learn(id, port, found) {
         let number = u32::try_from(id).unwrap_or(u32::MAX);

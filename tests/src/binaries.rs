@@ -43,12 +43,9 @@ pub fn cache() -> PathBuf {
 /// Cargo puts programs into `target/<profile>/`, and tests into `deps/` under it.
 fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("this program does not know where it is")?;
-    own.ancestors()
-        .skip(1)
-        .take(2)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
-        .with_context(|| format!("`{name}` is not built: `cargo xtask test` builds it, or `cargo build -p gateway-user -p gateway-tests --bins`"))
+    own.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file()).with_context(|| {
+        format!("`{name}` is not built: `cargo xtask test` builds it, or `cargo build -p gateway-user -p gateway-tests --bins`")
+    })
 }
 
 /// The same program at a path that every user can reach: a checkout may be in a home that only its owner can enter.
@@ -56,10 +53,7 @@ fn beside(name: &str) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// A copy is needed and cannot be made.
 pub fn reachable(program: &Path) -> anyhow::Result<PathBuf> {
-    let open = program
-        .ancestors()
-        .skip(1)
-        .all(|dir| dir.as_os_str().is_empty() || fs::metadata(dir).is_ok_and(|m| m.mode() & 0o001 != 0));
+    let open = program.ancestors().skip(1).all(|dir| dir.as_os_str().is_empty() || fs::metadata(dir).is_ok_and(|m| m.mode() & 0o001 != 0));
     if open {
         return Ok(program.to_owned());
     }

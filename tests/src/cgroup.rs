@@ -50,7 +50,9 @@ impl Cgroup {
         }
         // Linux 5.14: kills all that is in it.
         let _ = fs::write(self.path.join("cgroup.kill"), "1");
-        let gone = wait_until("the cgroup's processes to end", Duration::from_secs(10), || fs::remove_dir(&self.path).is_ok() || !self.path.exists());
+        let gone = wait_until("the cgroup's processes to end", Duration::from_secs(10), || {
+            fs::remove_dir(&self.path).is_ok() || !self.path.exists()
+        });
         if let Err(error) = gone {
             eprintln!("{} stays behind: {error}", self.path.display());
         }

@@ -57,12 +57,10 @@ pub fn python(environment: &str) -> PathBuf {
 /// curl posting one JSON-RPC message, in the revision that needs no session.
 #[must_use]
 pub fn curl(url: &str, message: &serde_json::Value) -> Launch {
-    let mut curl = Launch::new("curl").args(["--silent", "--show-error", "--max-time", "20"]).args(["-H", "Content-Type: application/json"]).args([
-        "-H",
-        "Accept: application/json, text/event-stream",
-        "-H",
-        "MCP-Protocol-Version: 2026-07-28",
-    ]);
+    let mut curl = Launch::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "20"])
+        .args(["-H", "Content-Type: application/json"])
+        .args(["-H", "Accept: application/json, text/event-stream", "-H", "MCP-Protocol-Version: 2026-07-28"]);
     if let Some(method) = message["method"].as_str() {
         curl = curl.args(["-H", &format!("Mcp-Method: {method}")]);
     }

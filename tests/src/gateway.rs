@@ -121,7 +121,12 @@ impl Setup<'_> {
         let pins = PathBuf::from(format!("/sys/fs/bpf/mcp-gateway-test-{}", slot.number()));
 
         let mut toml = String::new();
-        writeln!(toml, "[capture]\ncgroup = {:?}\npins = {pins:?}\nuser = \"nobody\"\nheartbeat = {:?}\n", self.cgroup.path(), self.heartbeat)?;
+        writeln!(
+            toml,
+            "[capture]\ncgroup = {:?}\npins = {pins:?}\nuser = \"nobody\"\nheartbeat = {:?}\n",
+            self.cgroup.path(),
+            self.heartbeat
+        )?;
         for server in &self.servers {
             writeln!(toml, "[[server]]\nname = {:?}\nurl = {:?}", server.name, server.url)?;
             for (key, value) in &server.settings {

@@ -52,7 +52,8 @@ impl Kinesis {
     }
 
     fn script(&self, verb: &str) -> anyhow::Result<String> {
-        let mut launch = Launch::new(python("sdk-v1")).arg(binaries::root().join("tests/python/stream.py")).args([verb, &self.endpoint, &self.stream]);
+        let mut launch =
+            Launch::new(python("sdk-v1")).arg(binaries::root().join("tests/python/stream.py")).args([verb, &self.endpoint, &self.stream]);
         for (name, value) in CREDENTIALS {
             launch = launch.env(name, value);
         }
@@ -71,7 +72,12 @@ pub fn without_duplicates(records: Vec<Record>) -> anyhow::Result<Vec<Record>> {
         if let Some(last) = kept.last() {
             ensure!(last.log() == record.log(), "the stream holds two logs: {} and {}", last.log(), record.log());
         }
-        ensure!(record.seq() <= next, "the stream goes from record {} to {}: those between are missing", next.saturating_sub(1), record.seq());
+        ensure!(
+            record.seq() <= next,
+            "the stream goes from record {} to {}: those between are missing",
+            next.saturating_sub(1),
+            record.seq()
+        );
         if record.seq() == next {
             kept.push(record);
         } else {

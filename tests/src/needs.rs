@@ -41,7 +41,11 @@ pub fn missing() -> Vec<Missing> {
     need(is_bpffs(), "the BPF filesystem at /sys/fs/bpf".into(), "mount -t bpf bpf /sys/fs/bpf");
     need(cgroup::mount().is_ok(), "cgroup version 2".into(), "mount -t cgroup2 none /sys/fs/cgroup/unified");
     need(may("bpf"), "the capability to load BPF programs (CAP_BPF)".into(), "run on the host itself, or in a container with --privileged");
-    need(may("net_admin"), "the capability to make network links (CAP_NET_ADMIN)".into(), "run on the host itself, or in a container with --privileged");
+    need(
+        may("net_admin"),
+        "the capability to make network links (CAP_NET_ADMIN)".into(),
+        "run on the host itself, or in a container with --privileged",
+    );
     for (tool, how) in [
         ("ip", "apt-get install iproute2"),
         ("nsenter", "apt-get install util-linux"),
@@ -73,7 +77,8 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 fn is_bpffs() -> bool {
-    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| mounts.lines().any(|line| line.contains(" /sys/fs/bpf ") && line.contains(" - bpf ")))
+    fs::read_to_string("/proc/self/mountinfo")
+        .is_ok_and(|mounts| mounts.lines().any(|line| line.contains(" /sys/fs/bpf ") && line.contains(" - bpf ")))
 }
 
 /// Whether this process has the capability, of the names in capabilities(7) in lower case.

@@ -90,10 +90,7 @@ impl Drop for Netns {
 }
 
 fn ip(arguments: &[&str]) -> anyhow::Result<()> {
-    let done = Command::new("ip")
-        .args(arguments)
-        .output()
-        .context("`ip` cannot be started: install iproute2")?;
+    let done = Command::new("ip").args(arguments).output().context("`ip` cannot be started: install iproute2")?;
     ensure!(done.status.success(), "ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&done.stderr).trim());
     Ok(())
 }

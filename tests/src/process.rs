@@ -57,7 +57,15 @@ pub struct Launch {
 impl Launch {
     /// A program, by path or by name.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), variables: Vec::new(), directory: None, netns: None, cgroup: None, user: None }
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            directory: None,
+            netns: None,
+            cgroup: None,
+            user: None,
+        }
     }
 
     /// One more argument.

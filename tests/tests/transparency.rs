@@ -173,8 +173,14 @@ fn credentials_are_not_recorded_and_reach_the_server() -> Result {
     let Clinic { gateway, cgroup, server, _netns } = clinic()?;
     let call = tool_call(1, "query", &json!({ "sql": "SELECT 1 AS one" }));
     let secret = "s3cr3t-b34r3r-v4lue";
-    let client = clients::curl(&server.url, &call)
-        .args(["-H", &format!("Authorization: Bearer {secret}"), "-H", &format!("Cookie: session={secret}"), "-H", &format!("X-Api-Key: {secret}")]);
+    let client = clients::curl(&server.url, &call).args([
+        "-H",
+        &format!("Authorization: Bearer {secret}"),
+        "-H",
+        &format!("Cookie: session={secret}"),
+        "-H",
+        &format!("X-Api-Key: {secret}"),
+    ]);
     let done = client.under(&cgroup).run(LIMIT)?.ok()?;
     assert!(done.stdout.contains("\"result\""), "{}", done.stdout);
     let request = call_of(&gateway, done.pid, "query")?;

@@ -14,13 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 /// The linker, and the LLVM it is built with on Debian.
 const LINKER_VERSION: &str = "0.13.0";
 const DEBIAN_LLVM: &str = "/usr/lib/llvm-22";
-const DEBIAN_PACKAGES: [&str; 5] = [
-    "rustc-web",
-    "rust-web-src",
-    "cargo-web",
-    "llvm-22-dev",
-    "libpolly-22-dev",
-];
+const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "rust-web-src", "cargo-web", "llvm-22-dev", "libpolly-22-dev"];
 const TARGET: &str = "bpfel-unknown-none";
 /// Edition 2024.
 const OLDEST_RUSTC: u32 = 85;
@@ -31,9 +25,7 @@ const OLDEST_RUSTC: u32 = 85;
 ///
 /// The toolchain cannot be had, the build fails, or the committed object is not what the source gives.
 pub(crate) fn run(check: bool) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask has no parent directory")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")?;
     let prebuilt = Prebuilt(root.join("gateway-ebpf/prebuilt"));
     let toolchain = Toolchain::find_or_install()?;
     let versions = toolchain.versions()?;
@@ -43,8 +35,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
         return prebuilt.replace(&fresh, &versions);
     }
     prebuilt.check_sum()?;
-    let recorded = fs::read_to_string(prebuilt.versions())
-        .with_context(|| format!("cannot read {}", prebuilt.versions().display()))?;
+    let recorded = fs::read_to_string(prebuilt.versions()).with_context(|| format!("cannot read {}", prebuilt.versions().display()))?;
     if recorded == versions {
         return prebuilt.compare(&fresh);
     }
@@ -83,8 +74,7 @@ impl Prebuilt {
 
     fn replace(&self, fresh: &Path, versions: &str) -> Result<()> {
         fs::create_dir_all(&self.0)?;
-        fs::copy(fresh, self.object())
-            .with_context(|| format!("cannot write {}", self.object().display()))?;
+        fs::copy(fresh, self.object()).with_context(|| format!("cannot write {}", self.object().display()))?;
         fs::write(self.sum(), sha256(&self.object())?)?;
         fs::write(self.versions(), versions)?;
         eprintln!("wrote {}", self.object().display());
@@ -92,8 +82,7 @@ impl Prebuilt {
     }
 
     fn check_sum(&self) -> Result<()> {
-        let recorded = fs::read_to_string(self.sum())
-            .with_context(|| format!("cannot read {}", self.sum().display()))?;
+        let recorded = fs::read_to_string(self.sum()).with_context(|| format!("cannot read {}", self.sum().display()))?;
         ensure!(
             recorded == sha256(&self.object())?,
             "{} is not the checksum of the object beside it; run `cargo xtask ebpf`",
@@ -159,52 +148,34 @@ impl Toolchain {
         let linker = find_linker().map_or_else(
             || {
                 install_linker(
-                    Command::new("cargo")
-                        .args(["--no-default-features", "--features", "llvm-22"])
-                        .env("LLVM_PREFIX", DEBIAN_LLVM),
+                    Command::new("cargo").args(["--no-default-features", "--features", "llvm-22"]).env("LLVM_PREFIX", DEBIAN_LLVM),
                 )
             },
             Ok,
         )?;
-        Ok(Some(Self {
-            cargo,
-            rustc,
-            linker,
-            objcopy,
-            sources,
-        }))
+        Ok(Some(Self { cargo, rustc, linker, objcopy, sources }))
     }
 
     /// A nightly with sources; where there is no apt, or none with these packages.
     fn rustup() -> Result<Self> {
         eprintln!("no Debian toolchain here; taking a nightly from rustup");
-        succeed(
-            Command::new("rustup")
-                .args(["toolchain", "install", "nightly", "--profile", "minimal"])
-                .args(["--component", "rust-src", "--component", "llvm-tools"]),
-        )
+        succeed(Command::new("rustup").args(["toolchain", "install", "nightly", "--profile", "minimal"]).args([
+            "--component",
+            "rust-src",
+            "--component",
+            "llvm-tools",
+        ]))
         .context("the kernel programs need rustup, or apt with rustc-web, rust-web-src, cargo-web and llvm-22-dev")?;
         let which = |name: &str| -> Result<PathBuf> {
-            let path =
-                output(Command::new("rustup").args(["which", "--toolchain", "nightly", name]))?;
+            let path = output(Command::new("rustup").args(["which", "--toolchain", "nightly", name]))?;
             Ok(PathBuf::from(path.trim()))
         };
         let rustc = which("rustc")?;
         let sources = sources(&rustc)?;
         let host = output(Command::new(&rustc).args(["--print", "target-libdir"]))?;
-        let objcopy = Path::new(host.trim())
-            .parent()
-            .context("a directory of libraries")?
-            .join("bin/llvm-objcopy");
-        let linker =
-            find_linker().map_or_else(|| install_linker(&mut Command::new("cargo")), Ok)?;
-        Ok(Self {
-            cargo: which("cargo")?,
-            rustc,
-            linker,
-            objcopy,
-            sources,
-        })
+        let objcopy = Path::new(host.trim()).parent().context("a directory of libraries")?.join("bin/llvm-objcopy");
+        let linker = find_linker().map_or_else(|| install_linker(&mut Command::new("cargo")), Ok)?;
+        Ok(Self { cargo: which("cargo")?, rustc, linker, objcopy, sources })
     }
 
     /// The exact versions, as they stand beside the object.
@@ -212,10 +183,7 @@ impl Toolchain {
         let rustc = output(Command::new(&self.rustc).args(["--version", "--verbose"]))?;
         let wanted = ["rustc ", "commit-hash", "LLVM version"];
         let mut text = String::new();
-        for line in rustc
-            .lines()
-            .filter(|l| wanted.iter().any(|w| l.starts_with(w)))
-        {
+        for line in rustc.lines().filter(|l| wanted.iter().any(|w| l.starts_with(w))) {
             text.push_str(line);
             text.push('\n');
         }
@@ -228,14 +196,8 @@ impl Toolchain {
         let source = root.join("gateway-ebpf");
         let target_dir = root.join("target/ebpf");
         // Fetched first, so that the directories named below are there.
-        succeed(
-            Command::new(&self.cargo)
-                .current_dir(&source)
-                .args(["fetch", "--locked"])
-                .env("RUSTC", &self.rustc),
-        )?;
-        let cargo_home =
-            env::var_os("CARGO_HOME").map_or_else(home_cargo, |dir| Ok(PathBuf::from(dir)))?;
+        succeed(Command::new(&self.cargo).current_dir(&source).args(["fetch", "--locked"]).env("RUSTC", &self.rustc))?;
+        let cargo_home = env::var_os("CARGO_HOME").map_or_else(home_cargo, |dir| Ok(PathBuf::from(dir)))?;
         // What the object says of its sources must not depend on where they lie.
         let mut flags = vec![
             format!("-Clinker={}", self.linker.display()),
@@ -246,24 +208,14 @@ impl Toolchain {
             format!("--remap-path-prefix={}=/mcp-gateway", root.display()),
         ];
         // Of several prefixes the last counts: the registry's directory is named for its address.
-        for registry in fs::read_dir(cargo_home.join("registry/src"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            flags.push(format!(
-                "--remap-path-prefix={}=/crates",
-                registry.path().display()
-            ));
+        for registry in fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten().flatten() {
+            flags.push(format!("--remap-path-prefix={}=/crates", registry.path().display()));
         }
         let mut cargo = Command::new(&self.cargo);
         for (name, _) in env::vars_os() {
             // What the outer cargo and its user have set is for the host.
             let text = name.to_string_lossy();
-            if text.starts_with("CARGO_") && text != "CARGO_HOME"
-                || text.starts_with("RUST") && text != "RUSTUP_HOME"
-                || text == "CARGO"
-            {
+            if text.starts_with("CARGO_") && text != "CARGO_HOME" || text.starts_with("RUST") && text != "RUSTUP_HOME" || text == "CARGO" {
                 cargo.env_remove(&name);
             }
         }
@@ -283,22 +235,15 @@ impl Toolchain {
         let built = target_dir.join(TARGET).join("release/gateway-ebpf");
         let object = target_dir.join("gateway.bpf.o");
         // Cargo puts a hash of the source's place into the names of functions; nobody refers to them by name.
-        let symbols = output(
-            Command::new(self.objcopy.with_file_name("llvm-nm"))
-                .args(["--format=just-symbols".as_ref(), built.as_os_str()]),
-        )?;
+        let symbols =
+            output(Command::new(self.objcopy.with_file_name("llvm-nm")).args(["--format=just-symbols".as_ref(), built.as_os_str()]))?;
         let renamed = symbols
             .lines()
             .filter(|symbol| symbol.starts_with("_R"))
             .enumerate()
             .map(|(number, symbol)| format!("--redefine-sym={symbol}=function_{number}"));
         // BTF stays: the kernel reads it. What only debuggers read goes.
-        succeed(
-            Command::new(&self.objcopy)
-                .arg("--strip-debug")
-                .args(renamed)
-                .args([&built, &object]),
-        )?;
+        succeed(Command::new(&self.objcopy).arg("--strip-debug").args(renamed).args([&built, &object]))?;
         Ok(object)
     }
 }
@@ -324,13 +269,9 @@ fn install_debian_packages() -> bool {
         return false;
     }
     eprintln!("installing {}", DEBIAN_PACKAGES.join(" "));
-    succeed(
-        Command::new("apt-get")
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(DEBIAN_PACKAGES),
-    )
-    .inspect_err(|error| eprintln!("{error:#}"))
-    .is_ok()
+    succeed(Command::new("apt-get").args(["install", "--yes", "--no-install-recommends"]).args(DEBIAN_PACKAGES))
+        .inspect_err(|error| eprintln!("{error:#}"))
+        .is_ok()
 }
 
 fn linker_path() -> Result<PathBuf> {
@@ -343,25 +284,13 @@ fn find_linker() -> Option<PathBuf> {
     [Some(PathBuf::from("bpf-linker")), installed]
         .into_iter()
         .flatten()
-        .find(|linker| {
-            output(Command::new(linker).arg("--version"))
-                .is_ok_and(|version| version.trim().ends_with(LINKER_VERSION))
-        })
+        .find(|linker| output(Command::new(linker).arg("--version")).is_ok_and(|version| version.trim().ends_with(LINKER_VERSION)))
 }
 
 fn install_linker(cargo: &mut Command) -> Result<PathBuf> {
     eprintln!("installing bpf-linker {LINKER_VERSION}; this takes some minutes");
     let mut command = Command::new(cargo.get_program());
-    command
-        .args([
-            "install",
-            "bpf-linker",
-            "--locked",
-            "--force",
-            "--version",
-            LINKER_VERSION,
-        ])
-        .args(cargo.get_args());
+    command.args(["install", "bpf-linker", "--locked", "--force", "--version", LINKER_VERSION]).args(cargo.get_args());
     for (name, value) in cargo.get_envs() {
         command.env(name, value.unwrap_or_default());
     }
@@ -370,30 +299,15 @@ fn install_linker(cargo: &mut Command) -> Result<PathBuf> {
 }
 
 fn succeed(command: &mut Command) -> Result<()> {
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
-    ensure!(
-        status.success(),
-        "{} failed: {status}",
-        command.get_program().display()
-    );
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    ensure!(status.success(), "{} failed: {status}", command.get_program().display());
     Ok(())
 }
 
 fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     if !output.status.success() {
-        bail!(
-            "{} failed: {}\n{}",
-            command.get_program().display(),
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("{} failed: {}\n{}", command.get_program().display(), output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8(output.stdout)?)
 }

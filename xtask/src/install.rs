@@ -41,7 +41,12 @@ fn packages() -> anyhow::Result<()> {
     }
     step(&format!("installing {wanted}"));
     run::quiet(Command::new("apt-get").args(["update", "-qq"]))?;
-    run::quiet(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing).env("DEBIAN_FRONTEND", "noninteractive"))
+    run::quiet(
+        Command::new("apt-get")
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
 }
 
 /// A virtual environment with exactly what the lock file names, by hash.

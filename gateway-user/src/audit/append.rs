@@ -34,9 +34,7 @@ pub enum LogState {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AppendError {
     /// A write or a flush failed earlier, or now.
-    #[error(
-        "the audit log failed and takes no more records: {cause}; repair the disk and restart the gateway, which checks the log first"
-    )]
+    #[error("the audit log failed and takes no more records: {cause}; repair the disk and restart the gateway, which checks the log first")]
     Latched {
         /// The first error, with the file.
         cause: Arc<str>,
@@ -58,9 +56,7 @@ pub enum AppendError {
         limit: u64,
     },
     /// The record is longer than any segment may hold.
-    #[error(
-        "a record of {size} bytes is longer than the {limit} that a segment holds; lower `max_body` or raise the segment size"
-    )]
+    #[error("a record of {size} bytes is longer than the {limit} that a segment holds; lower `max_body` or raise the segment size")]
     TooLarge {
         /// Bytes of the body.
         size: u64,
@@ -68,9 +64,7 @@ pub enum AppendError {
         limit: u64,
     },
     /// The body is not one JSON object on one line: a fault of the gateway itself.
-    #[error(
-        "a record of kind {kind} has a body that is not one JSON object on one line; please report this"
-    )]
+    #[error("a record of kind {kind} has a body that is not one JSON object on one line; please report this")]
     Malformed {
         /// The record's kind.
         kind: Kind,
@@ -93,11 +87,7 @@ impl Appender {
     ///
     /// # Errors
     /// [`AppendError`]: what the record stands for must then not happen.
-    pub fn append(
-        &self,
-        entry: Entry,
-        durability: Durability,
-    ) -> impl Future<Output = Result<u64, AppendError>> + Send + 'static + use<> {
+    pub fn append(&self, entry: Entry, durability: Durability) -> impl Future<Output = Result<u64, AppendError>> + Send + 'static + use<> {
         let queued = self.queue(entry, durability);
         async move { queued?.await.unwrap_or(Err(AppendError::Closed)) }
     }
@@ -120,30 +110,19 @@ impl Appender {
         self.shared.queued.load(Ordering::Relaxed)
     }
 
-    fn queue(
-        &self,
-        entry: Entry,
-        durability: Durability,
-    ) -> Result<oneshot::Receiver<Answer>, AppendError> {
+    fn queue(&self, entry: Entry, durability: Durability) -> Result<oneshot::Receiver<Answer>, AppendError> {
         let shared = &self.shared;
         shared.denied()?;
         let size = entry.body.len() as u64;
         if size > shared.max_body {
-            return Err(AppendError::TooLarge {
-                size,
-                limit: shared.max_body,
-            });
+            return Err(AppendError::TooLarge { size, limit: shared.max_body });
         }
         let one_object = entry.body.starts_with(b"{") && entry.body.ends_with(b"}");
         if !one_object || memchr::memchr3(b'\n', b'\r', 0, &entry.body).is_some() {
             return Err(AppendError::Malformed { kind: entry.kind });
         }
         // What an ended call did has happened: its record has room when new calls have none.
-        let limit = if matches!(entry.effect, Effect::Closes(_)) {
-            shared.max_queued * 2
-        } else {
-            shared.max_queued
-        };
+        let limit = if matches!(entry.effect, Effect::Closes(_)) { shared.max_queued * 2 } else { shared.max_queued };
         let queued = shared.queued.fetch_add(size, Ordering::Relaxed) + size;
         if queued > limit {
             shared.queued.fetch_sub(size, Ordering::Relaxed);
@@ -151,12 +130,7 @@ impl Appender {
         }
         let (done, answer) = oneshot::channel();
         let body_sha256 = Digest::of(&entry.body);
-        let pending = Pending {
-            entry,
-            body_sha256,
-            durability,
-            done,
-        };
+        let pending = Pending { entry, body_sha256, durability, done };
         if self.jobs.send(Job::Append(pending)).is_err() {
             shared.queued.fetch_sub(size, Ordering::Relaxed);
             return Err(AppendError::Closed);
@@ -180,12 +154,8 @@ impl Shared {
     pub(super) fn denied(&self) -> Result<(), AppendError> {
         match &**self.state.load() {
             LogState::Ok => Ok(()),
-            LogState::Latched(cause) => Err(AppendError::Latched {
-                cause: cause.clone(),
-            }),
-            LogState::Full(cause) => Err(AppendError::Full {
-                cause: cause.clone(),
-            }),
+            LogState::Latched(cause) => Err(AppendError::Latched { cause: cause.clone() }),
+            LogState::Full(cause) => Err(AppendError::Full { cause: cause.clone() }),
         }
     }
 }

@@ -29,13 +29,8 @@ impl Runtime {
         } else {
             "switched off by configuration".into()
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()?;
-        Ok((
-            Runtime::Calls(runtime),
-            format!("system calls (no io_uring: {why})"),
-        ))
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        Ok((Runtime::Calls(runtime), format!("system calls (no io_uring: {why})")))
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -82,12 +77,7 @@ impl Output {
     }
 
     /// Writes all of `bytes` at `at`; with `durable`, they are on disk when this returns.
-    pub(super) async fn write(
-        &self,
-        bytes: Vec<u8>,
-        at: u64,
-        durable: bool,
-    ) -> (io::Result<()>, Vec<u8>) {
+    pub(super) async fn write(&self, bytes: Vec<u8>, at: u64, durable: bool) -> (io::Result<()>, Vec<u8>) {
         match if durable { &self.durable } else { &self.plain } {
             Handle::Uring(file) => file.write_all_at(bytes, at).await,
             Handle::Calls(file) => (file.write_all_at(&bytes, at), bytes),

@@ -192,36 +192,22 @@ pub fn parse(line: &[u8]) -> Result<Line<'_>, Fault> {
 
     let mut at = Cursor { rest };
     let head = at.head().ok_or_else(|| match version(rest) {
-        Some(v) if v != VERSION => Fault::Altered(format!(
-            "it is written in format version {v}, and this program reads version {VERSION}"
-        )),
+        Some(v) if v != VERSION => Fault::Altered(format!("it is written in format version {v}, and this program reads version {VERSION}")),
         _ => altered("its head is not spelled as the gateway spells it"),
     })?;
     let head_bytes = &rest[..rest.len() - at.rest.len()];
     let leaf = leaf(head_bytes);
     if Sha256::from_hex(claimed) != Some(leaf) {
-        return Err(altered(
-            "its head or its leaf was changed: they do not belong together",
-        ));
+        return Err(altered("its head or its leaf was changed: they do not belong together"));
     }
     let body = match at.rest {
         [] => None,
-        rest => Some(
-            rest.strip_prefix(BODY)
-                .ok_or_else(|| altered("something stands between its head and its body"))?,
-        ),
+        rest => Some(rest.strip_prefix(BODY).ok_or_else(|| altered("something stands between its head and its body"))?),
     };
     if body.is_some_and(|body| Digest::of(body) != head.body_sha256) {
-        return Err(altered(
-            "its body was changed: it does not have the SHA-256 that its head names",
-        ));
+        return Err(altered("its body was changed: it does not have the SHA-256 that its head names"));
     }
-    Ok(Line {
-        head,
-        head_bytes,
-        body,
-        leaf,
-    })
+    Ok(Line { head, head_bytes, body, leaf })
 }
 
 /// The same record with its body left out: it still verifies, by its head.
@@ -271,18 +257,7 @@ impl<'a> Cursor<'a> {
         self.literal(br#"","body_sha256":""#)?;
         let body_sha256 = self.hash()?;
         self.literal(br#""}"#)?;
-        Some(Head {
-            log,
-            seq,
-            at,
-            boot,
-            mono,
-            durable,
-            kind,
-            effect,
-            prev,
-            body_sha256,
-        })
+        Some(Head { log, seq, at, boot, mono, durable, kind, effect, prev, body_sha256 })
     }
 
     fn literal(&mut self, literal: &[u8]) -> Option<()> {
@@ -356,9 +331,7 @@ mod tests {
     fn another_version_is_named() {
         let mut out = Vec::new();
         write_line(&mut out, &head(Effect::None, b"{}"), b"{}");
-        let text = String::from_utf8(out)
-            .unwrap()
-            .replace(r#"{"v":1"#, r#"{"v":2"#);
+        let text = String::from_utf8(out).unwrap().replace(r#"{"v":1"#, r#"{"v":2"#);
         let fault = parse(text.trim_end().as_bytes()).unwrap_err();
         assert!(fault.to_string().contains("version 2"), "{fault}");
     }

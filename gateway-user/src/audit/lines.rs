@@ -34,30 +34,17 @@ pub struct RawLine<'a> {
 impl<R: Read> Lines<R> {
     /// Reads `reader`, whose first byte stands at `offset` of the file.
     pub fn new(reader: R, offset: u64) -> Lines<R> {
-        Lines {
-            reader,
-            buffer: vec![0; CHUNK],
-            start: 0,
-            end: 0,
-            offset,
-            eof: false,
-        }
+        Lines { reader, buffer: vec![0; CHUNK], start: 0, end: 0, offset, eof: false }
     }
 
     /// The next line that is not blank; `None` at the end.
     ///
     /// # Errors
     /// Those of the reader; `InvalidData` for a line of more than 1 GiB.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it lends from itself, which Iterator cannot"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "it lends from itself, which Iterator cannot")]
     pub fn next(&mut self) -> io::Result<Option<RawLine<'_>>> {
         loop {
-            let blank = self.buffer[self.start..self.end]
-                .iter()
-                .take_while(|b| **b == b'\n')
-                .count();
+            let blank = self.buffer[self.start..self.end].iter().take_while(|b| **b == b'\n').count();
             self.skip(blank);
             if self.start < self.end {
                 break;
@@ -79,11 +66,7 @@ impl<R: Read> Lines<R> {
         let ended = self.start + length < self.end;
         let (offset, start) = (self.offset, self.start);
         self.skip(length + usize::from(ended));
-        Ok(Some(RawLine {
-            offset,
-            bytes: &self.buffer[start..start + length],
-            ended,
-        }))
+        Ok(Some(RawLine { offset, bytes: &self.buffer[start..start + length], ended }))
     }
 
     /// Where the next line is looked for.
@@ -109,10 +92,7 @@ impl<R: Read> Lines<R> {
         }
         if self.end == self.buffer.len() {
             if self.end >= LINE_MAX {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a line of more than 1 GiB: this is not an audit log",
-                ));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of more than 1 GiB: this is not an audit log"));
             }
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
@@ -145,14 +125,7 @@ mod tests {
         while let Some(line) = lines.next().unwrap() {
             seen.push((line.offset, line.bytes.to_vec(), line.ended));
         }
-        assert_eq!(
-            seen,
-            [
-                (102, b"ab".to_vec(), true),
-                (106, b"c".to_vec(), true),
-                (110, b"end".to_vec(), false)
-            ]
-        );
+        assert_eq!(seen, [(102, b"ab".to_vec(), true), (106, b"c".to_vec(), true), (110, b"end".to_vec(), false)]);
     }
 
     #[test]

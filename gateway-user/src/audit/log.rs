@@ -129,9 +129,7 @@ pub enum OpenError {
         what: String,
     },
     /// An option that cannot be.
-    #[error(
-        "audit log: a segment of {size} bytes is too small; {least} is the least (`segment_size`)"
-    )]
+    #[error("audit log: a segment of {size} bytes is too small; {least} is the least (`segment_size`)")]
     SegmentTooSmall {
         /// What was asked for.
         size: u64,
@@ -146,11 +144,7 @@ pub(super) trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, OpenError> {
-        self.map_err(|source| OpenError::Io {
-            doing,
-            path: path.to_owned(),
-            source,
-        })
+        self.map_err(|source| OpenError::Io { doing, path: path.to_owned(), source })
     }
 }
 
@@ -174,19 +168,13 @@ impl Log {
     /// [`OpenError`]: the gateway must not start.
     pub fn open(options: Options) -> Result<(Log, Recovered), OpenError> {
         if options.segment_size < SMALLEST_SEGMENT {
-            return Err(OpenError::SegmentTooSmall {
-                size: options.segment_size,
-                least: SMALLEST_SEGMENT,
-            });
+            return Err(OpenError::SegmentTooSmall { size: options.segment_size, least: SMALLEST_SEGMENT });
         }
         let dir = &options.dir;
         segment::make_dir(dir).doing("made", dir)?;
         let lock = lock(dir)?;
         let boot_path = Path::new("/proc/sys/kernel/random/boot_id");
-        let boot = fs::read_to_string(boot_path)
-            .doing("read", boot_path)?
-            .trim()
-            .to_owned();
+        let boot = fs::read_to_string(boot_path).doing("read", boot_path)?.trim().to_owned();
 
         let named = Identity::read(dir)?;
         let (id, position, cut) = match recover::recover(dir, named.as_ref().map(|n| &n.id))? {
@@ -199,11 +187,7 @@ impl Log {
             None => begin(&options, named)?,
         };
 
-        let recovered = Recovered {
-            records: position.next,
-            cut,
-            unknown: position.open.iter().copied().collect(),
-        };
+        let recovered = Recovered { records: position.next, cut, unknown: position.open.iter().copied().collect() };
         let owed = owed(&recovered);
         let (jobs, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -213,35 +197,17 @@ impl Log {
             max_queued: options.max_queued_bytes,
             max_body: options.segment_size - RESERVE - HEAD_MAX as u64,
         });
-        let at = Committed {
-            segment: position.segment,
-            offset: position.offset,
-            next: position.next,
-        };
+        let at = Committed { segment: position.segment, offset: position.offset, next: position.next };
         let (committed_to, committed) = watch::channel(at);
         let report = jobs.clone();
         let tell = move |made| {
             // Nobody listens once the log is closed.
             let _ = report.send(Job::Prepared(made));
         };
-        let preparer = Preparer::start(
-            dir.clone(),
-            options.segment_size,
-            options.max_total_bytes,
-            options.retry_full,
-            tell,
-        )
-        .doing("given a thread that prepares segments", dir)?;
-        let writer = Writer {
-            shared: shared.clone(),
-            jobs: inbox,
-            committed: committed_to,
-            preparer,
-            dir: dir.clone(),
-            boot,
-            at: position,
-            owed,
-        };
+        let preparer = Preparer::start(dir.clone(), options.segment_size, options.max_total_bytes, options.retry_full, tell)
+            .doing("given a thread that prepares segments", dir)?;
+        let writer =
+            Writer { shared: shared.clone(), jobs: inbox, committed: committed_to, preparer, dir: dir.clone(), boot, at: position, owed };
         let (ready, driver) = std_mpsc::channel();
         let thread = thread::Builder::new()
             .name("audit-writer".into())
@@ -257,20 +223,9 @@ impl Log {
                 runtime.block_on(writer.run(runtime.mode()))
             })
             .doing("given a thread that writes", dir)?;
-        let driver = driver
-            .recv()
-            .unwrap_or_else(|_| Err(io::Error::other("its thread ended")))
-            .doing("given a runtime that writes", dir)?;
-        Ok((
-            Log {
-                appender: Appender { jobs, shared },
-                committed,
-                driver,
-                writer: Some(thread),
-                _lock: lock,
-            },
-            recovered,
-        ))
+        let driver =
+            driver.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended"))).doing("given a runtime that writes", dir)?;
+        Ok((Log { appender: Appender { jobs, shared }, committed, driver, writer: Some(thread), _lock: lock }, recovered))
     }
 
     /// A way to append; clone it freely.
@@ -319,9 +274,7 @@ impl Log {
         };
         // A writer that has ended has said why in its state.
         let _ = self.appender.jobs.send(Job::Close);
-        writer.join().unwrap_or(Err(AppendError::Latched {
-            cause: "the thread that writes it died".into(),
-        }))
+        writer.join().unwrap_or(Err(AppendError::Latched { cause: "the thread that writes it died".into() }))
     }
 }
 
@@ -347,28 +300,19 @@ fn owed(recovered: &Recovered) -> VecDeque<Entry> {
     recovery.chain(unknown).collect()
 }
 
-fn begin(
-    options: &Options,
-    named: Option<Identity>,
-) -> Result<(LogId, Position, Option<Cut>), OpenError> {
+fn begin(options: &Options, named: Option<Identity>) -> Result<(LogId, Position, Option<Cut>), OpenError> {
     let dir = &options.dir;
     if let Some(named) = named {
         let what = format!(
             "it names log {}, of which no segment is left: records were removed. To begin a new log, move this file away or set `audit.dir` to a new directory",
             named.id
         );
-        return Err(OpenError::Identity {
-            path: dir.join(Identity::FILE),
-            what,
-        });
+        return Err(OpenError::Identity { path: dir.join(Identity::FILE), what });
     }
     let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random)
-        .map_err(|_| io::Error::other("no random bytes"))
-        .doing("given an id", dir)?;
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no random bytes")).doing("given an id", dir)?;
     let id = LogId::from_random(random);
-    segment::prepare(dir, options.segment_size, options.max_total_bytes)
-        .doing("given a first segment", dir)?;
+    segment::prepare(dir, options.segment_size, options.max_total_bytes).doing("given a first segment", dir)?;
     let path = segment::adopt(dir, 0).doing("given a first segment", dir)?;
     Identity::write(dir, &id)?;
     let position = Position {
@@ -386,22 +330,13 @@ fn begin(
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o640)
-        .open(&path)
-        .doing("opened", &path)?;
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(&path).doing("opened", &path)?;
     let mut tries = 0;
     let locked = loop {
         tries += 1;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             // `verify` takes it for a moment, to see whether the log is being written.
-            Err(rustix::io::Errno::WOULDBLOCK) if tries < 10 => {
-                thread::sleep(Duration::from_millis(20))
-            }
+            Err(rustix::io::Errno::WOULDBLOCK) if tries < 10 => thread::sleep(Duration::from_millis(20)),
             other => break other,
         }
     };
@@ -411,21 +346,12 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
             let mut pid = String::new();
             // The pid only makes the message better.
             let _ = file.read_to_string(&mut pid);
-            let pid = if pid.trim().is_empty() {
-                "unknown".into()
-            } else {
-                pid.trim().to_owned()
-            };
-            return Err(OpenError::InUse {
-                dir: dir.to_owned(),
-                pid,
-            });
+            let pid = if pid.trim().is_empty() { "unknown".into() } else { pid.trim().to_owned() };
+            return Err(OpenError::InUse { dir: dir.to_owned(), pid });
         }
         Err(error) => return Err(io::Error::from(error)).doing("locked", &path),
     }
-    file.set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .doing("written", &path)?;
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).doing("written", &path)?;
     Ok(file)
 }
 
@@ -450,19 +376,16 @@ impl Identity {
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| OpenError::Identity {
             path,
-            what: format!("it does not say which log this is ({error}); if the segments are whole, remove this file: it is made again from them"),
+            what: format!(
+                "it does not say which log this is ({error}); if the segments are whole, remove this file: it is made again from them"
+            ),
         })
     }
 
     fn write(dir: &Path, id: &LogId) -> Result<(), OpenError> {
         let path = dir.join(Self::FILE);
-        let identity = Identity {
-            id: id.clone(),
-            created: format!("{:.9}", jiff::Timestamp::now()),
-        };
-        let text = serde_json::to_vec(&identity)
-            .map_err(io::Error::other)
-            .doing("written", &path)?;
+        let identity = Identity { id: id.clone(), created: format!("{:.9}", jiff::Timestamp::now()) };
+        let text = serde_json::to_vec(&identity).map_err(io::Error::other).doing("written", &path)?;
         segment::replace_file(&path, &text).doing("written", &path)
     }
 }
@@ -475,9 +398,7 @@ mod as_text {
         serializer.serialize_str(id.as_str())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<LogId, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogId, D::Error> {
         let text = String::deserialize(deserializer)?;
         LogId::parse(&text).ok_or_else(|| D::Error::custom("the id is not 32 hexadecimal digits"))
     }

@@ -35,10 +35,7 @@ impl Digest {
     /// Of nothing, yet.
     #[must_use]
     pub fn new() -> Digest {
-        Digest {
-            context: Context::new(&SHA256),
-            size: 0,
-        }
+        Digest { context: Context::new(&SHA256), size: 0 }
     }
 
     /// Of these bytes, whole.
@@ -91,21 +88,13 @@ impl<'a> Payload<'a> {
     /// Of a whole body; no more than `max_body` bytes of it are kept.
     #[must_use]
     pub fn new(bytes: &'a [u8], max_body: usize) -> Payload<'a> {
-        Payload {
-            kept: &bytes[..bytes.len().min(max_body)],
-            size: bytes.len() as u64,
-            sha256: Digest::of(bytes),
-        }
+        Payload { kept: &bytes[..bytes.len().min(max_body)], size: bytes.len() as u64, sha256: Digest::of(bytes) }
     }
 
     /// Of a body that went by in pieces: its first bytes, and the digest of all of it.
     #[must_use]
     pub fn from_parts(first: &'a [u8], digest: Digest, max_body: usize) -> Payload<'a> {
-        Payload {
-            kept: &first[..first.len().min(max_body)],
-            size: digest.size(),
-            sha256: digest.finish(),
-        }
+        Payload { kept: &first[..first.len().min(max_body)], size: digest.size(), sha256: digest.finish() }
     }
 }
 
@@ -145,9 +134,7 @@ fn read(bytes: &[u8], truncated: bool) -> Kept<'_> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         // An unfinished character at the cut belongs to what was left out.
-        Err(error) if truncated && error.error_len().is_none() => {
-            std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default()
-        }
+        Err(error) if truncated && error.error_len().is_none() => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
         Err(_) => return Kept::Binary(bytes),
     };
     if truncated || too_deep(bytes) {
@@ -166,10 +153,7 @@ fn read(bytes: &[u8], truncated: bool) -> Kept<'_> {
 }
 
 fn too_deep(json: &[u8]) -> bool {
-    if memchr::memchr2_iter(b'{', b'[', json)
-        .nth(MAX_DEPTH)
-        .is_none()
-    {
+    if memchr::memchr2_iter(b'{', b'[', json).nth(MAX_DEPTH).is_none() {
         return false;
     }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
@@ -203,16 +187,8 @@ mod tests {
 
     #[test]
     fn json_is_embedded_as_it_was_spelled() {
-        let shown = show(
-            b"{\"n\":9007199254740993.10,\r\n \"a\":1, \"a\":2,\"s\":\"\\u0041\"}",
-            1024,
-        );
-        assert!(
-            shown.starts_with(
-                r#"{"json":{"n":9007199254740993.10,   "a":1, "a":2,"s":"\u0041"},"size":54,"#
-            ),
-            "{shown}"
-        );
+        let shown = show(b"{\"n\":9007199254740993.10,\r\n \"a\":1, \"a\":2,\"s\":\"\\u0041\"}", 1024);
+        assert!(shown.starts_with(r#"{"json":{"n":9007199254740993.10,   "a":1, "a":2,"s":"\u0041"},"size":54,"#), "{shown}");
         assert!(!shown.contains('\n'));
     }
 
@@ -227,13 +203,7 @@ mod tests {
     fn long_bodies_are_cut_between_characters_and_keep_their_hash() {
         let body = "ää".as_bytes();
         let shown = show(body, 3);
-        assert_eq!(
-            shown,
-            format!(
-                r#"{{"text":"ä","truncated":true,"size":4,"sha256":"{}"}}"#,
-                Digest::of(body)
-            )
-        );
+        assert_eq!(shown, format!(r#"{{"text":"ä","truncated":true,"size":4,"sha256":"{}"}}"#, Digest::of(body)));
     }
 
     #[test]

@@ -58,10 +58,7 @@ pub(super) fn recover(dir: &Path, named: Option<&LogId>) -> Result<Option<Found>
         let Some(last) = segments.pop() else {
             return Ok(None);
         };
-        let mut scan = Scan {
-            id: named.cloned(),
-            ..Scan::new(dir, &last)
-        };
+        let mut scan = Scan { id: named.cloned(), ..Scan::new(dir, &last) };
         if let Some(previous) = segments.last() {
             (scan.id, scan.prev) = last_leaf(dir, previous, &last, named)?;
         } else if last.first > 0 {
@@ -167,20 +164,14 @@ impl<'a> Scan<'a> {
             return Err(self.damaged(offset, what));
         }
         if head.seq < self.next {
-            return Err(self.damaged(
-                offset,
-                format!("record {} stands here, which comes before it", head.seq),
-            ));
+            return Err(self.damaged(offset, format!("record {} stands here, which comes before it", head.seq)));
         }
         if let Some(hole) = self.hole.filter(|_| head.seq == self.next) {
             return Err(self.damaged(hole, "something that is no record stands before it"));
         }
         if self.hole.is_some() || head.seq > self.next {
             if head.durable > self.next {
-                let what = format!(
-                    "it is not there or not whole, and record {}, which follows, says that it was on disk",
-                    head.seq
-                );
+                let what = format!("it is not there or not whole, and record {}, which follows, says that it was on disk", head.seq);
                 return Err(self.damaged(self.hole.unwrap_or(offset), what));
             }
             self.hole.get_or_insert(self.end);
@@ -188,17 +179,13 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         if self.prev.is_some_and(|prev| prev != head.prev) {
-            return Err(self.damaged(
-                offset,
-                "it does not follow the record before it: one of the two was replaced",
-            ));
+            return Err(self.damaged(offset, "it does not follow the record before it: one of the two was replaced"));
         }
         let Some(body) = line.body else {
             return Err(self.damaged(offset, "its body is missing"));
         };
         if self.records == 0 && head.kind == Kind::Segment.name() {
-            let body: SegmentBody = serde_json::from_slice(body)
-                .map_err(|error| self.damaged(offset, error.to_string()))?;
+            let body: SegmentBody = serde_json::from_slice(body).map_err(|error| self.damaged(offset, error.to_string()))?;
             self.open = body.open;
         }
         match head.effect {
@@ -226,10 +213,7 @@ impl<'a> Scan<'a> {
             to = raw.offset + raw.bytes.len() as u64;
         }
         let bytes = fs::read(path).doing("read", path)?;
-        let range = usize::try_from(from)
-            .ok()
-            .zip(usize::try_from(to).ok())
-            .and_then(|(from, to)| bytes.get(from..to));
+        let range = usize::try_from(from).ok().zip(usize::try_from(to).ok()).and_then(|(from, to)| bytes.get(from..to));
         digest.update(range.unwrap_or_default());
         let file = segment::open_for_writing(path, 0).doing("opened for writing", path)?;
         segment::blank(&file, from, to).doing("written", path)?;
@@ -250,10 +234,7 @@ fn last_leaf(
     following: &Segment,
     named: Option<&LogId>,
 ) -> Result<(Option<LogId>, Option<Sha256>), OpenError> {
-    let mut scan = Scan {
-        id: named.cloned(),
-        ..Scan::new(dir, segment)
-    };
+    let mut scan = Scan { id: named.cloned(), ..Scan::new(dir, segment) };
     let path = &segment.path;
     let mut lines = Lines::new(File::open(path).doing("opened", path)?, 0);
     let (mut last, mut at) = (Vec::new(), 0);
@@ -263,20 +244,12 @@ fn last_leaf(
         at = raw.offset;
     }
     scan.next = following.first.saturating_sub(1);
-    let line = parse(&last)
-        .map_err(|fault| scan.damaged(at, format!("{fault}, and a segment follows")))?;
+    let line = parse(&last).map_err(|fault| scan.damaged(at, format!("{fault}, and a segment follows")))?;
     if line.head.seq != scan.next {
-        return Err(scan.damaged(
-            at,
-            format!(
-                "record {} is the last one here, and the next segment begins with {}",
-                line.head.seq, following.first
-            ),
-        ));
+        return Err(scan
+            .damaged(at, format!("record {} is the last one here, and the next segment begins with {}", line.head.seq, following.first)));
     }
-    let id = scan
-        .id
-        .get_or_insert_with(|| LogId::from_head(line.head.log));
+    let id = scan.id.get_or_insert_with(|| LogId::from_head(line.head.log));
     if id.as_str() != line.head.log {
         let what = format!("it belongs to log {}, and this is log {id}", line.head.log);
         return Err(scan.damaged(at, what));

@@ -35,14 +35,8 @@ pub fn list(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let digits = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_suffix(".jsonl"));
-        if let Some(first) = digits
-            .filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit()))
-            .and_then(|d| d.parse().ok())
-        {
+        let digits = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".jsonl"));
+        if let Some(first) = digits.filter(|d| d.len() == 20 && d.bytes().all(|b| b.is_ascii_digit())).and_then(|d| d.parse().ok()) {
             segments.push(Segment { first, path });
         }
     }
@@ -54,17 +48,11 @@ const NEXT: &str = "next-segment";
 
 /// Makes the directory and those above it, for the service and its group.
 pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(dir)
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)
 }
 
 pub(super) fn open_for_writing(path: &Path, flags: i32) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .custom_flags(flags)
-        .open(path)
+    OpenOptions::new().write(true).custom_flags(flags).open(path)
 }
 
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -74,12 +62,7 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 /// Writes a small file so that a crash leaves either the old one or the new one.
 pub(crate) fn replace_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o640)
-        .open(&fresh)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&fresh)?;
     file.write_all(contents)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
@@ -92,8 +75,7 @@ pub(super) fn blank(file: &File, from: u64, to: u64) -> io::Result<()> {
     let newlines = vec![b'\n'; 1 << 20];
     let mut at = from;
     while at < to {
-        let length =
-            usize::try_from(to - at).map_or(newlines.len(), |left| left.min(newlines.len()));
+        let length = usize::try_from(to - at).map_or(newlines.len(), |left| left.min(newlines.len()));
         file.write_all_at(&newlines[..length], at)?;
         at += length as u64;
     }
@@ -113,17 +95,11 @@ pub(super) fn prepare(dir: &Path, size: u64, max_total: Option<u64>) -> io::Resu
             total += fs::metadata(segment.path)?.len();
         }
         if total > max {
-            let what = format!(
-                "the log may take {max} bytes (`max_total_bytes`), and another segment would make it {total}"
-            );
+            let what = format!("the log may take {max} bytes (`max_total_bytes`), and another segment would make it {total}");
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
         }
     }
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(&path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path)?;
     blank(&file, 0, size).inspect_err(|_| {
         // What was written of it is in the way of everyone else on that disk.
         let _ = fs::remove_file(&path);
@@ -184,10 +160,7 @@ impl Preparer {
                 report(made);
             }
         })?;
-        Ok(Preparer {
-            orders: Some(orders),
-            thread: Some(thread),
-        })
+        Ok(Preparer { orders: Some(orders), thread: Some(thread) })
     }
 
     pub(super) fn prepare(&self) {

@@ -74,13 +74,7 @@ pub enum TailError {
 /// # Errors
 /// [`TailError`].
 pub fn run(options: &TailOptions, out: &mut impl Write) -> Result<(), TailError> {
-    let result = show_all(options, out).and_then(|from| {
-        if options.follow {
-            follow(options, from, out)
-        } else {
-            Ok(())
-        }
-    });
+    let result = show_all(options, out).and_then(|from| if options.follow { follow(options, from, out) } else { Ok(()) });
     match result {
         Err(TailError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
@@ -96,14 +90,9 @@ struct Place {
 fn show_all(options: &TailOptions, out: &mut impl Write) -> Result<Place, TailError> {
     let segments = list(&options.dir)?;
     if segments.is_empty() && !options.follow {
-        return Err(TailError::NoLog {
-            dir: options.dir.clone(),
-        });
+        return Err(TailError::NoLog { dir: options.dir.clone() });
     }
-    let mut place = Place {
-        segment: segments.last().cloned(),
-        offset: 0,
-    };
+    let mut place = Place { segment: segments.last().cloned(), offset: 0 };
     let mut newest: VecDeque<String> = VecDeque::new();
     // With a limit, from the newest segment backwards, no further than it takes.
     let backwards: Vec<&Segment> = match options.last {
@@ -154,31 +143,19 @@ fn follow(options: &TailOptions, mut place: Place, out: &mut impl Write) -> Resu
         let following = match &place.segment {
             Some(current) => {
                 read_new(options, &current.path, &mut place.offset, out)?;
-                segments
-                    .into_iter()
-                    .find(|segment| segment.first > current.first)
+                segments.into_iter().find(|segment| segment.first > current.first)
             }
             None => segments.into_iter().next(),
         };
         out.flush().map_err(TailError::Write)?;
         match following {
-            Some(segment) => {
-                place = Place {
-                    segment: Some(segment),
-                    offset: 0,
-                }
-            }
+            Some(segment) => place = Place { segment: Some(segment), offset: 0 },
             None => thread::sleep(POLL),
         }
     }
 }
 
-fn read_new(
-    options: &TailOptions,
-    path: &Path,
-    offset: &mut u64,
-    out: &mut impl Write,
-) -> Result<(), TailError> {
+fn read_new(options: &TailOptions, path: &Path, offset: &mut u64, out: &mut impl Write) -> Result<(), TailError> {
     let file = File::open(path).map_err(reading(path))?;
     let mut chunk = vec![0; 256 << 10];
     loop {
@@ -227,24 +204,13 @@ fn render(options: &TailOptions, bytes: &[u8]) -> Option<String> {
             ));
         }
     };
-    let body = if filtered || !options.json {
-        line.body.and_then(|body| serde_json::from_slice(body).ok())
-    } else {
-        None
-    };
+    let body = if filtered || !options.json { line.body.and_then(|body| serde_json::from_slice(body).ok()) } else { None };
     let body = Body(body.unwrap_or_default());
-    let is = |wanted: &Option<String>, has: Option<&str>| {
-        wanted.as_deref().is_none_or(|wanted| has == Some(wanted))
-    };
-    if !is(&options.server, body.text("/server")) || !is(&options.method, body.text("/call/method"))
-    {
+    let is = |wanted: &Option<String>, has: Option<&str>| wanted.as_deref().is_none_or(|wanted| has == Some(wanted));
+    if !is(&options.server, body.text("/server")) || !is(&options.method, body.text("/call/method")) {
         return None;
     }
-    Some(if options.json {
-        String::from_utf8_lossy(bytes).into_owned()
-    } else {
-        for_people(&line, &body)
-    })
+    Some(if options.json { String::from_utf8_lossy(bytes).into_owned() } else { for_people(&line, &body) })
 }
 
 struct Body(Value);
@@ -269,9 +235,7 @@ fn for_people(line: &Line<'_>, body: &Body) -> String {
     });
     parts.extend(body.text("/server").map(|server| shown(server, 60)));
     match (body.text("/call/method"), body.text("/call/name")) {
-        (Some(method), Some(name)) => {
-            parts.push(format!("{} {}", shown(method, 60), shown(name, 80)))
-        }
+        (Some(method), Some(name)) => parts.push(format!("{} {}", shown(method, 60), shown(name, 80))),
         (Some(one), None) | (None, Some(one)) => parts.push(shown(one, 80)),
         (None, None) => {}
     }
@@ -283,8 +247,7 @@ fn for_people(line: &Line<'_>, body: &Body) -> String {
     parts.extend(carried(body));
     parts.extend(body.number("/outcome/took_us").map(took));
     let said = ["/server", "/reason"].iter().any(|known| body.0.pointer(known).is_some());
-    if !said && body.0.as_object().is_some_and(|map| !map.is_empty())
-    {
+    if !said && body.0.as_object().is_some_and(|map| !map.is_empty()) {
         parts.push(shown(&body.0.to_string(), 200));
     }
     if line.body.is_none() {
@@ -294,9 +257,7 @@ fn for_people(line: &Line<'_>, body: &Body) -> String {
 }
 
 fn process(body: &Body) -> Option<String> {
-    let exe = body
-        .text("/caller/process/exe")
-        .and_then(|exe| exe.rsplit('/').next());
+    let exe = body.text("/caller/process/exe").and_then(|exe| exe.rsplit('/').next());
     let name = body.text("/caller/process/comm").or(exe);
     let pid = body.number("/caller/process/pid");
     let uid = body.number("/caller/origin/uid");

@@ -103,23 +103,12 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Verified {
-                first: Some(first),
-                last: Some(last),
-                records,
-            } => {
-                write!(
-                    f,
-                    "verified: {records} records, {} ({}) to {} ({}), leaf {}",
-                    first.seq, first.at, last.seq, last.at, last.leaf
-                )
+            Verdict::Verified { first: Some(first), last: Some(last), records } => {
+                write!(f, "verified: {records} records, {} ({}) to {} ({}), leaf {}", first.seq, first.at, last.seq, last.at, last.leaf)
             }
             Verdict::Verified { .. } => f.write_str("verified: a log without records"),
             Verdict::Incomplete { records, missing } => {
-                write!(
-                    f,
-                    "INCOMPLETE: {records} records are whole, and these are missing:"
-                )?;
+                write!(f, "INCOMPLETE: {records} records are whole, and these are missing:")?;
                 for range in missing {
                     match (range.start(), range.end()) {
                         (a, b) if a == b => write!(f, " {a}")?,
@@ -128,19 +117,8 @@ impl fmt::Display for Verdict {
                 }
                 Ok(())
             }
-            Verdict::Tampered {
-                seq,
-                file,
-                offset,
-                what,
-            } => write!(f, "TAMPERED: record {seq} ({file}, byte {offset}): {what}"),
-            Verdict::Torn {
-                records,
-                seq,
-                file,
-                offset,
-                bytes,
-            } => {
+            Verdict::Tampered { seq, file, offset, what } => write!(f, "TAMPERED: record {seq} ({file}, byte {offset}): {what}"),
+            Verdict::Torn { records, seq, file, offset, bytes } => {
                 write!(
                     f,
                     "TORN: {records} records are whole; the write of record {seq} was cut short ({bytes} bytes at byte {offset} of {file}). The next start of the gateway cuts them off and records that"
@@ -183,10 +161,7 @@ pub fn verify(dir: &Path) -> Result<Verdict, VerifyError> {
         move |source| VerifyError::Io { path, source }
     };
     let segments = segment::list(dir).map_err(failed(dir))?;
-    let mut check = Check {
-        id: Identity::read(dir)?.map(|identity| identity.id),
-        ..Check::default()
-    };
+    let mut check = Check { id: Identity::read(dir)?.map(|identity| identity.id), ..Check::default() };
     for (index, segment) in segments.iter().enumerate() {
         let following = segments.get(index + 1).map(|segment| segment.first);
         let before = check.clone();
@@ -207,32 +182,13 @@ pub fn verify(dir: &Path) -> Result<Verdict, VerifyError> {
         }
     }
     if segments.is_empty() {
-        return Err(VerifyError::NoLog {
-            dir: dir.to_owned(),
-        });
+        return Err(VerifyError::NoLog { dir: dir.to_owned() });
     }
-    let Check {
-        records,
-        missing,
-        hole,
-        first,
-        last,
-        ..
-    } = check;
+    let Check { records, missing, hole, first, last, .. } = check;
     Ok(match hole {
         _ if !missing.is_empty() => Verdict::Incomplete { records, missing },
-        Some(hole) => Verdict::Torn {
-            records,
-            seq: hole.seq,
-            file: hole.file,
-            offset: hole.offset,
-            bytes: hole.bytes,
-        },
-        None => Verdict::Verified {
-            records,
-            first,
-            last,
-        },
+        Some(hole) => Verdict::Torn { records, seq: hole.seq, file: hole.file, offset: hole.offset, bytes: hole.bytes },
+        None => Verdict::Verified { records, first, last },
     })
 }
 
@@ -272,14 +228,7 @@ struct Check {
 impl Check {
     fn segment(&mut self, segment: &Segment, following: Option<u64>) -> Result<(), Stop> {
         let file = segment::file_name(segment.first);
-        let tampered = |seq, offset, what: String| {
-            Stop::Tampered(Box::new(Verdict::Tampered {
-                seq,
-                file: file.clone(),
-                offset,
-                what,
-            }))
-        };
+        let tampered = |seq, offset, what: String| Stop::Tampered(Box::new(Verdict::Tampered { seq, file: file.clone(), offset, what }));
         let mut lines = Lines::new(File::open(&segment.path).map_err(Stop::Io)?, 0);
         while let Some(raw) = lines.next().map_err(Stop::Io)? {
             let length = raw.bytes.len() as u64;
@@ -287,31 +236,19 @@ impl Check {
                 Ok(line) if raw.ended => {
                     let seq = line.head.seq;
                     if seq < segment.first || following.is_some_and(|first| seq >= first) {
-                        return Err(tampered(
-                            seq,
-                            raw.offset,
-                            "it stands in another record's file".into(),
-                        ));
+                        return Err(tampered(seq, raw.offset, "it stands in another record's file".into()));
                     }
-                    self.line(&line, length)
-                        .map_err(|(seq, what)| tampered(seq, raw.offset, what))?;
+                    self.line(&line, length).map_err(|(seq, what)| tampered(seq, raw.offset, what))?;
                 }
                 Ok(_) | Err(Fault::Fragment) => {
-                    let hole = self.hole.get_or_insert(Hole {
-                        seq: self.next,
-                        file: file.clone(),
-                        offset: raw.offset,
-                        bytes: 0,
-                    });
+                    let hole = self.hole.get_or_insert(Hole { seq: self.next, file: file.clone(), offset: raw.offset, bytes: 0 });
                     hole.bytes += length;
                 }
                 Err(Fault::Altered(what)) => return Err(tampered(self.next, raw.offset, what)),
             }
         }
         match &self.hole {
-            Some(hole) if following.is_some() => {
-                Err(tampered(hole.seq, hole.offset, Fault::Fragment.to_string()))
-            }
+            Some(hole) if following.is_some() => Err(tampered(hole.seq, hole.offset, Fault::Fragment.to_string())),
             _ => Ok(()),
         }
     }
@@ -320,10 +257,7 @@ impl Check {
         let Head { seq, log, .. } = line.head;
         let id = self.id.get_or_insert_with(|| LogId::from_head(log));
         if id.as_str() != log {
-            return Err((
-                seq,
-                format!("it belongs to log {log}, and this is log {id}"),
-            ));
+            return Err((seq, format!("it belongs to log {log}, and this is log {id}")));
         }
         if let Some(hole) = &mut self.hole {
             if line.head.durable > hole.seq || seq <= hole.seq {
@@ -334,44 +268,25 @@ impl Check {
         }
         if seq < self.next {
             let before = self.next - 1;
-            let what = if self
-                .last
-                .as_ref()
-                .is_some_and(|last| last.leaf == line.leaf)
-            {
+            let what = if self.last.as_ref().is_some_and(|last| last.leaf == line.leaf) {
                 "it stands there twice".to_owned()
             } else {
-                format!(
-                    "it stands behind record {before}: the order was changed, or a record was put in twice"
-                )
+                format!("it stands behind record {before}: the order was changed, or a record was put in twice")
             };
             return Err((seq, what));
         }
         if seq > self.next {
             self.missing.push(self.next..=seq - 1);
         } else if line.head.prev != self.prev.unwrap_or(Sha256::ZERO) {
-            return Err((
-                seq,
-                "it does not follow the record before it: one of the two was replaced".into(),
-            ));
+            return Err((seq, "it does not follow the record before it: one of the two was replaced".into()));
         }
         if line.body.is_none() {
             return Err((seq, "its body is missing".into()));
         }
         if line.head.durable > seq {
-            return Err((
-                seq,
-                format!(
-                    "it claims that record {} was on disk before it",
-                    line.head.durable - 1
-                ),
-            ));
+            return Err((seq, format!("it claims that record {} was on disk before it", line.head.durable - 1)));
         }
-        let mark = Mark {
-            seq,
-            at: line.head.at.to_owned(),
-            leaf: line.leaf,
-        };
+        let mark = Mark { seq, at: line.head.at.to_owned(), leaf: line.leaf };
         self.first.get_or_insert_with(|| mark.clone());
         self.last = Some(mark);
         self.prev = Some(line.leaf);

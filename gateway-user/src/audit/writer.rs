@@ -104,12 +104,7 @@ impl Writer {
         let output = match Output::open(&self.at.path, mode) {
             Ok(output) => output,
             Err(error) => {
-                latch(
-                    &self.shared,
-                    &self.at.path,
-                    "cannot be opened for writing",
-                    &error,
-                );
+                latch(&self.shared, &self.at.path, "cannot be opened for writing", &error);
                 return self.shared.denied();
             }
         };
@@ -141,12 +136,7 @@ impl Work {
             self.pay_owed().await;
             match self.unflushed {
                 None => _ = self.w.jobs.recv_many(&mut received, 1024).await,
-                Some(since) => match timeout_at(
-                    since + FLUSH_AFTER,
-                    self.w.jobs.recv_many(&mut received, 1024),
-                )
-                .await
-                {
+                Some(since) => match timeout_at(since + FLUSH_AFTER, self.w.jobs.recv_many(&mut received, 1024)).await {
                     Ok(_) => {}
                     Err(_) => self.flush_to_disk().await,
                 },
@@ -156,19 +146,14 @@ impl Work {
             }
             while let Some(job) = self.backlog.pop_front() {
                 match job {
-                    Job::Append(pending) if self.closing => {
-                        self.answer(pending, Err(AppendError::Closed))
-                    }
+                    Job::Append(pending) if self.closing => self.answer(pending, Err(AppendError::Closed)),
                     Job::Append(pending) => self.take(pending).await,
                     Job::Prepared(_) => {}
                     Job::Close => self.closing = true,
                 }
             }
             self.write().await;
-            if self
-                .unflushed
-                .is_some_and(|since| since.elapsed() >= FLUSH_AFTER)
-            {
+            if self.unflushed.is_some_and(|since| since.elapsed() >= FLUSH_AFTER) {
                 self.flush_to_disk().await;
             }
         }
@@ -207,10 +192,7 @@ impl Work {
     }
 
     fn answer(&self, pending: Pending, answer: Answer) {
-        self.w
-            .shared
-            .queued
-            .fetch_sub(pending.entry.body.len() as u64, Ordering::Relaxed);
+        self.w.shared.queued.fetch_sub(pending.entry.body.len() as u64, Ordering::Relaxed);
         // A caller that has gone away needs no answer.
         let _ = pending.done.send(answer);
     }
@@ -219,12 +201,7 @@ impl Work {
         if let Err(denied) = self.make_room(pending.entry.body.len()).await {
             return self.answer(pending, Err(denied));
         }
-        let Pending {
-            entry,
-            body_sha256,
-            durability,
-            done,
-        } = pending;
+        let Pending { entry, body_sha256, durability, done } = pending;
         let seq = self.encode(&entry, body_sha256);
         self.waiting.push((done, seq, entry.body.len() as u64));
         self.sync |= durability == Durability::Sync;
@@ -288,13 +265,7 @@ impl Work {
     /// The write: everything encoded so far, and then everyone who waits for it.
     async fn write(&mut self) {
         self.stamp = None;
-        if self.buffer.is_empty()
-            || self
-                .w
-                .shared
-                .denied()
-                .is_err_and(|e| matches!(e, AppendError::Latched { .. }))
-        {
+        if self.buffer.is_empty() || self.w.shared.denied().is_err_and(|e| matches!(e, AppendError::Latched { .. })) {
             return;
         }
         let bytes = mem::take(&mut self.buffer);
@@ -322,8 +293,7 @@ impl Work {
     }
 
     async fn flush_to_disk(&mut self) {
-        if self.unflushed.is_none() || matches!(&**self.w.shared.state.load(), LogState::Latched(_))
-        {
+        if self.unflushed.is_none() || matches!(&**self.w.shared.state.load(), LogState::Latched(_)) {
             return;
         }
         match self.output.sync().await {
@@ -336,11 +306,7 @@ impl Work {
         self.unflushed = None;
         self.durable = self.w.at.next;
         let at = &self.w.at;
-        self.w.committed.send_replace(Committed {
-            segment: at.segment,
-            offset: at.offset,
-            next: at.next,
-        });
+        self.w.committed.send_replace(Committed { segment: at.segment, offset: at.offset, next: at.next });
     }
 
     /// Nothing is pending in `buffer`. Afterwards there is room, or the state says why not.
@@ -352,10 +318,7 @@ impl Work {
             }
         }
         if let Next::Failed(why) = &self.next {
-            let cause = Arc::from(format!(
-                "no further segment can be made in {}: {why}",
-                self.w.dir.display()
-            ));
+            let cause = Arc::from(format!("no further segment can be made in {}: {why}", self.w.dir.display()));
             return self.full(cause).await;
         }
         self.flush_to_disk().await;
@@ -378,14 +341,8 @@ impl Work {
         let previous = segment::file_name(at.segment);
         at.capacity = std::fs::metadata(&path)?.len();
         (at.segment, at.path, at.offset, at.full_recorded) = (at.next, path, 0, false);
-        let body = json!({ "previous": previous, "open": at.open })
-            .to_string()
-            .into_bytes();
-        let entry = Entry {
-            kind: Kind::Segment,
-            body,
-            effect: Effect::None,
-        };
+        let body = json!({ "previous": previous, "open": at.open }).to_string().into_bytes();
+        let entry = Entry { kind: Kind::Segment, body, effect: Effect::None };
         self.encode(&entry, Digest::of(&entry.body));
         self.fresh = true;
         Ok(())
@@ -394,11 +351,7 @@ impl Work {
     async fn full(&mut self, cause: Arc<str>) {
         tracing::error!(%cause, "the audit log is full: nothing is forwarded until there is room");
         let body = json!({ "cause": &*cause }).to_string().into_bytes();
-        let entry = Entry {
-            kind: Kind::LogFull,
-            body,
-            effect: Effect::None,
-        };
+        let entry = Entry { kind: Kind::LogFull, body, effect: Effect::None };
         let fits = self.w.at.offset + (HEAD_MAX + entry.body.len()) as u64 <= self.w.at.capacity;
         if fits && !self.w.at.full_recorded {
             self.encode(&entry, Digest::of(&entry.body));
@@ -425,18 +378,13 @@ impl Work {
 fn latch(shared: &Shared, path: &Path, what: &str, error: &io::Error) {
     let cause = format!("{} {what}: {error}", path.display());
     tracing::error!(%cause, "the audit log failed: nothing is forwarded until the gateway is restarted");
-    shared
-        .state
-        .store(Arc::new(LogState::Latched(cause.into())));
+    shared.state.store(Arc::new(LogState::Latched(cause.into())));
 }
 
 impl Stamp {
     fn now() -> Stamp {
         let mono = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let nanos = |part: i64| u64::try_from(part).unwrap_or_default();
-        Stamp {
-            at: format!("{:.9}", jiff::Timestamp::now()),
-            mono: nanos(mono.tv_sec) * 1_000_000_000 + nanos(mono.tv_nsec),
-        }
+        Stamp { at: format!("{:.9}", jiff::Timestamp::now()), mono: nanos(mono.tv_sec) * 1_000_000_000 + nanos(mono.tv_nsec) }
     }
 }

@@ -42,19 +42,8 @@ enum Command {
 /// `attr` is the part of `union bpf_attr` that `command` reads, and the addresses in it are good for it.
 unsafe fn bpf<T>(command: Command, attr: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: the caller's promise; the kernel takes what lies beyond the size as zero.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command as libc::c_int,
-            std::ptr::from_mut(attr),
-            size_of::<T>(),
-        )
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_int, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// The number that stands for a descriptor in a `bpf_attr`.
@@ -91,11 +80,7 @@ struct PathAttr {
 /// `ENOENT` if nothing is pinned there, `EACCES` if the pin is not for this user.
 pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
-    let mut attr = PathAttr {
-        pathname: address(path.as_ptr()),
-        fd: 0,
-        flags: 0,
-    };
+    let mut attr = PathAttr { pathname: address(path.as_ptr()), fd: 0, flags: 0 };
     // SAFETY: the path lives until the call returns.
     own(unsafe { bpf(Command::Get, &mut attr) }?)
 }
@@ -107,11 +92,7 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 /// `EEXIST` if something is pinned there, `EPERM` if the directory is not on a bpffs.
 pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
-    let mut attr = PathAttr {
-        pathname: address(path.as_ptr()),
-        fd: number(object),
-        flags: 0,
-    };
+    let mut attr = PathAttr { pathname: address(path.as_ptr()), fd: number(object), flags: 0 };
     // SAFETY: the path lives until the call returns.
     unsafe { bpf(Command::Pin, &mut attr) }.map(drop)
 }
@@ -125,11 +106,8 @@ struct InfoAttr {
 
 fn info<T: Plain>(object: BorrowedFd<'_>) -> io::Result<T> {
     let mut out = MaybeUninit::<T>::zeroed();
-    let mut attr = InfoAttr {
-        fd: number(object),
-        len: u32::try_from(size_of::<T>()).map_err(io::Error::other)?,
-        info: address(out.as_mut_ptr()),
-    };
+    let mut attr =
+        InfoAttr { fd: number(object), len: u32::try_from(size_of::<T>()).map_err(io::Error::other)?, info: address(out.as_mut_ptr()) };
     // SAFETY: the kernel writes no more than `len` bytes to `info`.
     unsafe { bpf(Command::Info, &mut attr) }?;
     // SAFETY: zeroed before the call, and any bits are good.
@@ -200,11 +178,7 @@ struct LinkAttr {
 /// # Errors
 ///
 /// What `BPF_LINK_CREATE` answers.
-pub(crate) fn link_create(
-    program: BorrowedFd<'_>,
-    cgroup: BorrowedFd<'_>,
-    attach_type: u32,
-) -> io::Result<OwnedFd> {
+pub(crate) fn link_create(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<OwnedFd> {
     let mut attr = LinkAttr {
         program_or_link: number(program),
         target_or_program: number(cgroup),
@@ -221,12 +195,7 @@ pub(crate) fn link_create(
 ///
 /// What `BPF_LINK_UPDATE` answers.
 pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    let mut attr = LinkAttr {
-        program_or_link: number(link),
-        target_or_program: number(program),
-        attach_type_or_flags: 0,
-        flags_or_old: 0,
-    };
+    let mut attr = LinkAttr { program_or_link: number(link), target_or_program: number(program), attach_type_or_flags: 0, flags_or_old: 0 };
     // SAFETY: integers only.
     unsafe { bpf(Command::LinkUpdate, &mut attr) }.map(drop)
 }
@@ -274,33 +243,18 @@ impl<K: Plain, V: Plain> Map<K, V> {
         let fd = open_pin(path)?;
         let info = map_info(fd.as_fd())?;
         let (key, value) = (size_of::<K>(), size_of::<V>());
-        let found = (
-            usize::try_from(info.key_size),
-            usize::try_from(info.value_size),
-        );
+        let found = (usize::try_from(info.key_size), usize::try_from(info.value_size));
         if found != (Ok(key), Ok(value)) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!(
-                    "it holds keys of {} and values of {} bytes, this version {key} and {value}",
-                    info.key_size, info.value_size
-                ),
+                format!("it holds keys of {} and values of {} bytes, this version {key} and {value}", info.key_size, info.value_size),
             ));
         }
-        Ok(Self {
-            fd,
-            types: PhantomData,
-        })
+        Ok(Self { fd, types: PhantomData })
     }
 
     fn attr(&self, key: *const K, value: u64, flags: u64) -> ElementAttr {
-        ElementAttr {
-            map: number(self.fd.as_fd()),
-            pad: 0,
-            key: address(key),
-            value,
-            flags,
-        }
+        ElementAttr { map: number(self.fd.as_fd()), pad: 0, key: address(key), value, flags }
     }
 
     fn read(&self, command: Command, key: &K) -> io::Result<Option<V>> {

@@ -52,11 +52,8 @@ impl KernelLog {
     pub(crate) fn open(pin_dir: &Path) -> Result<Self, CaptureError> {
         let path = pin_dir.join(names::LOGS);
         // aya's error hides the cause; opening the pin once by hand shows it.
-        let fd = super::bpf::open_pin(&path)
-            .map_err(|source| CaptureError::pin(path.clone(), source))?;
-        let failed = |error: aya::maps::MapError| {
-            CaptureError::pin(path.clone(), std::io::Error::other(error))
-        };
+        let fd = super::bpf::open_pin(&path).map_err(|source| CaptureError::pin(path.clone(), source))?;
+        let failed = |error: aya::maps::MapError| CaptureError::pin(path.clone(), std::io::Error::other(error));
         let data = MapData::from_fd(fd).map_err(failed)?;
         let ring = RingBuf::try_from(Map::RingBuf(data)).map_err(failed)?;
         Ok(Self { ring })
@@ -67,10 +64,7 @@ impl KernelLog {
         let record = self.ring.next()?;
         Some(read(&record).unwrap_or_else(|| KernelLogLine {
             level: tracing::Level::WARN,
-            message: format!(
-                "a message of the kernel programs that this version cannot read ({} bytes)",
-                record.len()
-            ),
+            message: format!("a message of the kernel programs that this version cannot read ({} bytes)", record.len()),
         }))
     }
 
@@ -146,10 +140,7 @@ fn read(record: &[u8]) -> Option<KernelLogLine> {
         rest = after;
         write_argument(&mut message, kind, value)?;
     }
-    Some(KernelLogLine {
-        level,
-        message: name_reason(message),
-    })
+    Some(KernelLogLine { level, message: name_reason(message) })
 }
 
 fn write_argument(out: &mut String, kind: u8, value: &[u8]) -> Option<()> {
@@ -180,10 +171,7 @@ fn name_reason(message: String) -> String {
     let Some((number, rest)) = rest.split_once(' ') else {
         return message;
     };
-    let reason = number
-        .parse()
-        .ok()
-        .and_then(|n: u32| Reason::ALL.iter().find(|r| r.index() == n));
+    let reason = number.parse().ok().and_then(|n: u32| Reason::ALL.iter().find(|r| r.index() == n));
     match reason {
         Some(reason) => format!("refused ({}) {rest}", reason.name()),
         None => message,
@@ -219,10 +207,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_named() {
-        let expected = KernelLogLine {
-            level: tracing::Level::WARN,
-            message: "refused (gateway-not-listening) to ::1".to_owned(),
-        };
+        let expected = KernelLogLine { level: tracing::Level::WARN, message: "refused (gateway-not-listening) to ::1".to_owned() };
         assert_eq!(read(&record()), Some(expected));
     }
 

@@ -41,9 +41,7 @@ use std::{
 
 pub use error::CaptureError;
 pub use gateway_common::{CANARY_ADDRESS, CANARY_PORT, CANARY_SERVER, Reason};
-use gateway_common::{
-    FlowKey, FlowValue, GatewayState, Governed, GovernedKey, Origin, Plain, SocketMark,
-};
+use gateway_common::{FlowKey, FlowValue, GatewayState, Governed, GovernedKey, Origin, Plain, SocketMark};
 pub use kernel_log::{KernelLog, KernelLogLine};
 pub use origin::KernelOrigin;
 
@@ -83,10 +81,7 @@ impl GovernedPrefix {
 
     /// Covers every address alike in its first `bits`, counted in the sixteen-byte form.
     pub(crate) fn network(ip: IpAddr, bits: u32, port: u16) -> Self {
-        Self {
-            prefix_len: GovernedKey::prefix_len(bits),
-            key: GovernedKey::network(origin::address(ip), bits, port),
-        }
+        Self { prefix_len: GovernedKey::prefix_len(bits), key: GovernedKey::network(origin::address(ip), bits, port) }
     }
 }
 
@@ -116,8 +111,7 @@ impl Capture {
     /// [`CaptureError::Pin`] if they are of another version.
     pub fn open(pin_dir: &Path) -> Result<Self, CaptureError> {
         let origins: Map<u64, Origin> = open(pin_dir, names::ORIGINS)?;
-        let info = bpf::map_info(std::os::fd::AsFd::as_fd(&origins))
-            .map_err(CaptureError::map("describe the map of origins"))?;
+        let info = bpf::map_info(std::os::fd::AsFd::as_fd(&origins)).map_err(CaptureError::map("describe the map of origins"))?;
         let counters = pin_dir.join(names::COUNTERS);
         Ok(Self {
             netns_cookie: netns_cookie().map_err(CaptureError::NetnsCookie)?,
@@ -126,8 +120,7 @@ impl Capture {
             flows: open(pin_dir, names::FLOWS)?,
             listeners: open(pin_dir, names::LISTENERS)?,
             exempt: open(pin_dir, names::EXEMPT)?,
-            counters: PerCpu::open(&counters)
-                .map_err(|source| CaptureError::pin(counters, source))?,
+            counters: PerCpu::open(&counters).map_err(|source| CaptureError::pin(counters, source))?,
             max_pending: usize::try_from(info.max_entries).unwrap_or(usize::MAX),
             origins,
             announced: Mutex::new(None),
@@ -151,9 +144,7 @@ impl Capture {
     ///
     /// [`CaptureError::Map`] if `fd` is not a socket, or the kernel has no memory for the mark.
     pub fn register_listener(&self, fd: BorrowedFd<'_>) -> Result<(), CaptureError> {
-        self.listeners
-            .set(&fd.as_raw_fd(), &SocketMark { set: 1 })
-            .map_err(CaptureError::map("mark a listener as the gateway's"))
+        self.listeners.set(&fd.as_raw_fd(), &SocketMark { set: 1 }).map_err(CaptureError::map("mark a listener as the gateway's"))
     }
 
     /// Exempts an upstream socket, before it is connected: its connects are not redirected. The mark sits on the socket in the kernel; it cannot be
@@ -163,9 +154,7 @@ impl Capture {
     ///
     /// [`CaptureError::Map`] if `fd` is not a socket, or the kernel has no memory for the mark.
     pub fn exempt(&self, fd: BorrowedFd<'_>) -> Result<(), CaptureError> {
-        self.exempt
-            .set(&fd.as_raw_fd(), &SocketMark { set: 1 })
-            .map_err(CaptureError::map("exempt an upstream socket"))
+        self.exempt.set(&fd.as_raw_fd(), &SocketMark { set: 1 }).map_err(CaptureError::map("exempt an upstream socket"))
     }
 
     /// Says where the gateway of this network namespace listens: a port on 127.0.0.1, and one on ::1. Counts as a heartbeat.
@@ -175,10 +164,7 @@ impl Capture {
     /// [`CaptureError::Map`] if the kernel refuses, for instance because too many namespaces have a gateway.
     pub fn announce(&self, v4: u16, v6: Option<u16>) -> Result<(), CaptureError> {
         let ports = (v4, v6.unwrap_or(0));
-        let mut announced = self
-            .announced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
         self.beat(ports)?;
         *announced = Some(ports);
         Ok(())
@@ -190,15 +176,9 @@ impl Capture {
     ///
     /// [`CaptureError::Map`] if the kernel refuses.
     pub fn withdraw(&self) -> Result<(), CaptureError> {
-        let mut announced = self
-            .announced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
         *announced = None;
-        self.gateways
-            .remove(&self.netns_cookie)
-            .map(drop)
-            .map_err(CaptureError::map("withdraw the gateway's address"))
+        self.gateways.remove(&self.netns_cookie).map(drop).map_err(CaptureError::map("withdraw the gateway's address"))
     }
 
     /// Shows that the gateway lives. To be called several times within the guard's limit, by something that stops when the data plane does; does
@@ -209,10 +189,7 @@ impl Capture {
     /// [`CaptureError::Map`] if the kernel refuses.
     pub fn heartbeat(&self) -> Result<(), CaptureError> {
         // The lock is held over the write, so that a heartbeat cannot undo a withdrawal.
-        let announced = self
-            .announced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
         match *announced {
             Some(ports) => self.beat(ports),
             None => Ok(()),
@@ -220,15 +197,8 @@ impl Capture {
     }
 
     fn beat(&self, (port_v4, port_v6): (u16, u16)) -> Result<(), CaptureError> {
-        let state = GatewayState {
-            heartbeat_ns: monotonic_ns(),
-            port_v4,
-            port_v6,
-            pad: [0; 4],
-        };
-        self.gateways
-            .set(&self.netns_cookie, &state)
-            .map_err(CaptureError::map("announce the gateway"))
+        let state = GatewayState { heartbeat_ns: monotonic_ns(), port_v4, port_v6, pad: [0; 4] };
+        self.gateways.set(&self.netns_cookie, &state).map_err(CaptureError::map("announce the gateway"))
     }
 
     /// The origin of an accepted connection; it is handed out once. `None`: the kernel redirected no such connection, so someone dialled the gateway
@@ -240,18 +210,10 @@ impl Capture {
     pub fn take_origin(&self, peer: SocketAddr) -> Result<Option<KernelOrigin>, CaptureError> {
         let source = origin::address(peer.ip());
         let key = FlowKey::new(self.netns_cookie, source, peer.port());
-        let Some(flow) = self
-            .flows
-            .take(&key)
-            .map_err(CaptureError::map("take a flow"))?
-        else {
+        let Some(flow) = self.flows.take(&key).map_err(CaptureError::map("take a flow"))? else {
             return Ok(None);
         };
-        let Some(origin) = self
-            .origins
-            .take(&flow.cookie)
-            .map_err(CaptureError::map("take an origin"))?
-        else {
+        let Some(origin) = self.origins.take(&flow.cookie).map_err(CaptureError::map("take an origin"))? else {
             return Ok(None);
         };
         // A socket that was disconnected and connected elsewhere has the origin of its last connect, which is not this one's.
@@ -268,9 +230,7 @@ impl Capture {
     ///
     /// [`CaptureError::Map`] if the kernel refuses, for instance because too many are governed.
     pub fn govern(&self, ip: IpAddr, port: u16, server: u32) -> Result<(), CaptureError> {
-        self.governed
-            .set(&GovernedPrefix::host(ip, port), &Governed { server })
-            .map_err(CaptureError::map("govern an address"))
+        self.governed.set(&GovernedPrefix::host(ip, port), &Governed { server }).map_err(CaptureError::map("govern an address"))
     }
 
     /// How often the kernel programs did each thing, since the guard first came up.
@@ -297,16 +257,11 @@ impl Capture {
         for cookie in cookies {
             // A copy torn by a removal has at worst a newer time: it is then left for the next sweep.
             let origin = self.origins.get(&cookie).map_err(failed())?;
-            if origin.is_some_and(|o| old(o.connected_ns))
-                && self.origins.remove(&cookie).map_err(failed())?
-            {
+            if origin.is_some_and(|o| old(o.connected_ns)) && self.origins.remove(&cookie).map_err(failed())? {
                 swept += 1;
             }
         }
-        let keys = self
-            .flows
-            .keys(self.max_pending.saturating_mul(2))
-            .map_err(failed())?;
+        let keys = self.flows.keys(self.max_pending.saturating_mul(2)).map_err(failed())?;
         for key in keys {
             let flow = self.flows.get(&key).map_err(failed())?;
             if flow.is_some_and(|f| old(f.connected_ns)) {
@@ -323,10 +278,7 @@ fn open<K: Plain, V: Plain>(pin_dir: &Path, name: &str) -> Result<Map<K, V>, Cap
 }
 
 pub(crate) fn counts(counters: &PerCpu) -> io::Result<Vec<(Reason, u64)>> {
-    Reason::ALL
-        .iter()
-        .map(|reason| Ok((*reason, counters.sum(reason.index())?)))
-        .collect()
+    Reason::ALL.iter().map(|reason| Ok((*reason, counters.sum(reason.index())?))).collect()
 }
 
 /// The clock of `bpf_ktime_get_ns`.
@@ -343,18 +295,7 @@ pub(crate) fn netns_cookie() -> io::Result<u64> {
     let mut cookie = 0_u64;
     let mut len = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;
     // SAFETY: the kernel writes at most `len` bytes to the cookie.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut len,
-        )
-    };
-    if result == 0 {
-        Ok(cookie)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, (&raw mut cookie).cast(), &raw mut len) };
+    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }

@@ -61,17 +61,12 @@ fn unescape(field: &[u8]) -> PathBuf {
 /// Where the root of cgroup version 2 is mounted. A mount of a part of it (as containers have) is taken only if there is no other.
 pub(crate) fn cgroup2(mounts: &[Mount]) -> Option<&Mount> {
     let all = || mounts.iter().filter(|m| m.kind == "cgroup2");
-    all()
-        .find(|m| m.root == Path::new("/"))
-        .or_else(|| all().next())
+    all().find(|m| m.root == Path::new("/")).or_else(|| all().next())
 }
 
 /// Whether a bpffs is mounted exactly there. Of several mounts on one point the last counts.
 pub(crate) fn is_bpffs(mounts: &[Mount], point: &Path) -> bool {
-    mounts
-        .iter()
-        .rfind(|m| m.point == point)
-        .is_some_and(|m| m.kind == "bpf")
+    mounts.iter().rfind(|m| m.point == point).is_some_and(|m| m.kind == "bpf")
 }
 
 #[cfg(test)]
@@ -108,24 +103,15 @@ mod tests {
     fn a_mount_of_a_part_is_second_choice() {
         let text = b"1 0 0:1 /docker/x /a rw - cgroup2 c rw\n2 0 0:1 / /b rw - cgroup2 c rw\n";
         let mounts = parse(text);
-        assert_eq!(
-            cgroup2(&mounts).map(|m| m.point.as_path()),
-            Some(Path::new("/b"))
-        );
+        assert_eq!(cgroup2(&mounts).map(|m| m.point.as_path()), Some(Path::new("/b")));
         let part = parse(&text[..39]);
-        assert_eq!(
-            cgroup2(&part).map(|m| m.point.as_path()),
-            Some(Path::new("/a"))
-        );
+        assert_eq!(cgroup2(&part).map(|m| m.point.as_path()), Some(Path::new("/a")));
     }
 
     #[test]
     fn escapes_are_undone() {
         let mounts = parse(br"1 0 0:1 / /mnt/a\040b\134c\011\9 rw - cgroup2 c rw");
-        assert_eq!(
-            cgroup2(&mounts).map(|m| m.point.as_path()),
-            Some(Path::new("/mnt/a b\\c\t\\9"))
-        );
+        assert_eq!(cgroup2(&mounts).map(|m| m.point.as_path()), Some(Path::new("/mnt/a b\\c\t\\9")));
     }
 
     #[test]

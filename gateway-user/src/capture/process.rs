@@ -128,10 +128,7 @@ pub fn describe(origin: &KernelOrigin) -> Process {
     };
     let start_ns = stat.start_ns(ticks_per_second());
     if is_younger(start_ns, origin.connected_boot_ns) {
-        return Process {
-            reused: true,
-            ..unknown(pid, Unknown::PidReused)
-        };
+        return Process { reused: true, ..unknown(pid, Unknown::PidReused) };
     }
     let place = Place::read(&proc);
     let process = Process {
@@ -178,10 +175,7 @@ fn open(pid: u32) -> Option<OwnedFd> {
 /// A pidfd is readable once its process has ended.
 fn has_ended(pidfd: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    let now = rustix::time::Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
@@ -212,10 +206,7 @@ fn exe(proc: &Path) -> Fact<PathBuf> {
 
 fn exe_inode(proc: &Path) -> Fact<Inode> {
     match fs::metadata(proc.join("exe")) {
-        Ok(file) => Fact::Known(Inode {
-            device: file.dev(),
-            inode: file.ino(),
-        }),
+        Ok(file) => Fact::Known(Inode { device: file.dev(), inode: file.ino() }),
         Err(error) => Fact::unknown(reason(&error, true)),
     }
 }
@@ -224,9 +215,7 @@ fn parent(pid: u32) -> Fact<Parent> {
     let proc = PathBuf::from(format!("/proc/{pid}"));
     Fact::Known(Parent {
         pid,
-        comm: read(&proc.join("comm")).map_or_else(Fact::unknown, |name| {
-            Fact::Known(name.trim_end_matches('\n').to_owned())
-        }),
+        comm: read(&proc.join("comm")).map_or_else(Fact::unknown, |name| Fact::Known(name.trim_end_matches('\n').to_owned())),
         exe: exe(&proc),
     })
 }
@@ -252,10 +241,7 @@ impl Stat {
         // Fields are numbered from 1; the one after the name is the third.
         let parent = fields.nth(1)?.parse().ok()?;
         let start_ticks = fields.nth(22 - 5)?.parse().ok()?;
-        Some(Self {
-            parent,
-            start_ticks,
-        })
+        Some(Self { parent, start_ticks })
     }
 
     fn start_ns(&self, ticks_per_second: u64) -> u64 {
@@ -293,31 +279,20 @@ impl Place {
             .or_else(|| line("name=systemd").filter(|path| *path != "/"))
             .or(unified)
             .or_else(|| line("name=systemd"))?;
-        let container = container(path).or_else(|| {
-            text.lines()
-                .find_map(|line| container(line.rsplit(':').next()?))
-        });
-        Some(Self {
-            path: path.to_owned(),
-            unit: unit(path),
-            container,
-        })
+        let container = container(path).or_else(|| text.lines().find_map(|line| container(line.rsplit(':').next()?)));
+        Some(Self { path: path.to_owned(), unit: unit(path), container })
     }
 }
 
 /// The innermost systemd unit of a path; slices only group.
 fn unit(path: &str) -> Option<String> {
-    path.split('/')
-        .rfind(|part| part.ends_with(".service") || part.ends_with(".scope"))
-        .map(str::to_owned)
+    path.split('/').rfind(|part| part.ends_with(".service") || part.ends_with(".scope")).map(str::to_owned)
 }
 
 /// The innermost container id of a path: 64 hexadecimal digits, alone (`docker/ID`, `kubepods/…/ID`) or in a scope (`docker-ID.scope`,
 /// `cri-containerd-ID.scope`, `libpod-ID.scope`, `crio-ID.scope`), or a task's part on ECS (`ecs/TASK/ID-NUMBER`).
 fn container(path: &str) -> Option<String> {
-    let hex = |text: &str, len: usize| {
-        text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    };
+    let hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     path.split('/').rev().find_map(|part| {
         let bare = part.strip_suffix(".scope").unwrap_or(part);
         let last = bare.rsplit(['-', ':']).next().unwrap_or(bare);
@@ -325,8 +300,7 @@ fn container(path: &str) -> Option<String> {
             return Some(last.to_owned());
         }
         let (task, number) = bare.split_once('-')?;
-        (hex(task, 32) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| bare.to_owned())
+        (hex(task, 32) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())).then(|| bare.to_owned())
     })
 }
 
@@ -354,17 +328,13 @@ mod tests {
 
     fn boot_ns() -> u64 {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        u64::try_from(now.tv_sec).expect("positive") * 1_000_000_000
-            + u64::try_from(now.tv_nsec).expect("positive")
+        u64::try_from(now.tv_sec).expect("positive") * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("positive")
     }
 
     #[test]
     fn a_name_cannot_forge_the_fields_after_it() {
         let text = "77 (a) S 1 (b) R 42 77 77 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 900 1 2";
-        let expected = Stat {
-            parent: 42,
-            start_ticks: 900,
-        };
+        let expected = Stat { parent: 42, start_ticks: 900 };
         assert_eq!(Stat::parse(text), Some(expected));
         assert_eq!(Stat::parse("77 (a) S"), None);
         assert_eq!(Stat::parse(""), None);
@@ -372,10 +342,7 @@ mod tests {
 
     #[test]
     fn a_process_younger_than_the_connect_is_another() {
-        let stat = Stat {
-            parent: 1,
-            start_ticks: 900,
-        };
+        let stat = Stat { parent: 1, start_ticks: 900 };
         let start = stat.start_ns(100);
         assert_eq!(start, 9_000_000_000);
         assert!(is_younger(start, 8_999_999_999));
@@ -415,8 +382,7 @@ mod tests {
         assert_eq!(unified.unit.as_deref(), Some("agent.service"));
         assert_eq!(unified.container, None);
 
-        let hybrid = Place::parse("4:memory:/\n1:name=systemd:/user.slice/session-2.scope\n0::/\n")
-            .expect("a place");
+        let hybrid = Place::parse("4:memory:/\n1:name=systemd:/user.slice/session-2.scope\n0::/\n").expect("a place");
         assert_eq!(hybrid.path, "/user.slice/session-2.scope");
 
         let bare = Place::parse("0::/\n").expect("a place");
@@ -440,8 +406,7 @@ mod tests {
         }
         let on_v1 = Place::parse(&format!("5:pids:/docker/{ID}\n0::/\n")).expect("a place");
         assert_eq!(on_v1.container.as_deref(), Some(ID));
-        let ecs = Place::parse("0::/ecs/t/0123456789abcdef0123456789abcdef-1234567890\n")
-            .expect("a place");
+        let ecs = Place::parse("0::/ecs/t/0123456789abcdef0123456789abcdef-1234567890\n").expect("a place");
         let expected = "0123456789abcdef0123456789abcdef-1234567890";
         assert_eq!(ecs.container.as_deref(), Some(expected));
     }

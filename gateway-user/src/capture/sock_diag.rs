@@ -16,8 +16,7 @@ use std::{
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
 /// Bit for each TCP state that has a peer: all but TIME_WAIT, CLOSE and LISTEN (net/tcp_states.h); NEW_SYN_RECV has no socket yet.
-const STATES_WITH_PEER: u32 =
-    (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 8) | (1 << 9) | (1 << 11);
+const STATES_WITH_PEER: u32 = (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 8) | (1 << 9) | (1 << 11);
 const INET_DIAG_REQ_SK_BPF_STORAGES: u16 = 2;
 const SK_DIAG_BPF_STORAGE_REQ_MAP_FD: u16 = 1;
 const INET_DIAG_SK_BPF_STORAGES: u16 = 20;
@@ -43,9 +42,7 @@ struct Connection {
 #[derive(Debug, thiserror::Error)]
 pub enum SockDiagError {
     /// The kernel cannot abort connections.
-    #[error(
-        "the kernel lacks CONFIG_INET_DIAG_DESTROY: connections that were open before the guard would go on unseen"
-    )]
+    #[error("the kernel lacks CONFIG_INET_DIAG_DESTROY: connections that were open before the guard would go on unseen")]
     NoDestroy,
     /// The kernel cannot list connections.
     #[error(
@@ -104,9 +101,7 @@ pub(crate) fn abort_everywhere(selection: &Selection<'_>) -> Result<usize, SockD
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => return Err(failed("enter a network namespace")(error)),
             Err(_) => {
-                return Err(failed("enter a network namespace")(io::Error::other(
-                    "thread",
-                )));
+                return Err(failed("enter a network namespace")(io::Error::other("thread")));
             }
         };
         aborted += abort(&socket, selection)?;
@@ -121,10 +116,7 @@ fn namespaces() -> Vec<OwnedFd> {
     let entries = |path: &str| fs::read_dir(path).into_iter().flatten().flatten();
     for process in entries("/proc") {
         let name = process.file_name();
-        let Some(pid) = name
-            .to_str()
-            .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
-        else {
+        let Some(pid) = name.to_str().filter(|n| n.bytes().all(|b| b.is_ascii_digit())) else {
             continue;
         };
         for thread in entries(&format!("/proc/{pid}/task")) {
@@ -144,22 +136,13 @@ fn namespaces() -> Vec<OwnedFd> {
 }
 
 fn open_in(namespace: &OwnedFd) -> io::Result<OwnedFd> {
-    rustix::thread::move_into_link_name_space(
-        namespace.as_fd(),
-        Some(rustix::thread::LinkNameSpaceType::Network),
-    )?;
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))?;
     open()
 }
 
 fn open() -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
-    let fd = unsafe {
-        libc::socket(
-            libc::AF_NETLINK,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            libc::NETLINK_SOCK_DIAG,
-        )
-    };
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -171,19 +154,14 @@ fn abort(socket: &OwnedFd, selection: &Selection<'_>) -> Result<usize, SockDiagE
     let mut aborted = 0;
     for kind in [libc::AF_INET, libc::AF_INET6] {
         for transport in [libc::IPPROTO_TCP, libc::IPPROTO_UDP] {
-            let connections = list(socket, family(kind), protocol(transport), selection.exempt)
-                .map_err(failed("list connections"))?;
+            let connections = list(socket, family(kind), protocol(transport), selection.exempt).map_err(failed("list connections"))?;
             for connection in connections {
                 // What has no cgroup is no living socket, but what TCP keeps of one that was closed.
                 let Some(cgroup) = connection.cgroup else {
                     continue;
                 };
                 let meant = selection.cgroups.is_none_or(|all| all.contains(&cgroup));
-                if meant
-                    && !connection.marked
-                    && (selection.governed)(connection.peer)
-                    && destroy(socket, &connection)?
-                {
+                if meant && !connection.marked && (selection.governed)(connection.peer) && destroy(socket, &connection)? {
                     aborted += 1;
                 }
             }
@@ -210,11 +188,7 @@ fn request(kind: u16, flags: libc::c_int, of: (u8, u8), id: &[u8; 48], extra: &[
     out.extend_from_slice(&flags.to_ne_bytes());
     out.extend_from_slice(&[0; 8]); // sequence and port numbers
     out.extend_from_slice(&[of.0, of.1, 0, 0]);
-    let states = if kind == SOCK_DESTROY {
-        u32::MAX
-    } else {
-        STATES_WITH_PEER
-    };
+    let states = if kind == SOCK_DESTROY { u32::MAX } else { STATES_WITH_PEER };
     out.extend_from_slice(&states.to_ne_bytes());
     out.extend_from_slice(id);
     out.extend_from_slice(extra);
@@ -237,19 +211,11 @@ fn send(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn list(
-    socket: &OwnedFd,
-    family: u8,
-    protocol: u8,
-    marks: BorrowedFd<'_>,
-) -> io::Result<Vec<Connection>> {
+fn list(socket: &OwnedFd, family: u8, protocol: u8, marks: BorrowedFd<'_>) -> io::Result<Vec<Connection>> {
     let extra = storage_request(marks);
     let flags = libc::NLM_F_DUMP;
     let of = (family, protocol);
-    send(
-        socket,
-        &request(SOCK_DIAG_BY_FAMILY, flags, of, &[0; 48], &extra),
-    )?;
+    send(socket, &request(SOCK_DIAG_BY_FAMILY, flags, of, &[0; 48], &extra))?;
     let mut connections = Vec::new();
     loop {
         let mut buffer = vec![0; 64 * 1024];
@@ -265,9 +231,7 @@ fn list(
                     };
                 }
                 libc::NLMSG_ERROR => {
-                    return Err(io::Error::from_raw_os_error(
-                        -code(body).unwrap_or(-libc::EIO),
-                    ));
+                    return Err(io::Error::from_raw_os_error(-code(body).unwrap_or(-libc::EIO)));
                 }
                 _ => connections.extend(connection(body, protocol)),
             }
@@ -280,10 +244,7 @@ fn destroy(socket: &OwnedFd, connection: &Connection) -> Result<bool, SockDiagEr
     let abort = || -> io::Result<()> {
         let of = (connection.family, connection.protocol);
         let flags = libc::NLM_F_ACK;
-        send(
-            socket,
-            &request(SOCK_DESTROY, flags, of, &connection.id, &[]),
-        )?;
+        send(socket, &request(SOCK_DESTROY, flags, of, &connection.id, &[]))?;
         let mut buffer = [0; 1024];
         let (len, _) = rustix::net::recv(socket, &mut buffer, rustix::net::RecvFlags::empty())?;
         let body = message(&buffer[..len]).map(|(_, body, _)| body);
@@ -301,15 +262,11 @@ fn destroy(socket: &OwnedFd, connection: &Connection) -> Result<bool, SockDiagEr
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(
-        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
-    ))
+    Some(u16::from_ne_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(
-        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
-    ))
+    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 /// The first message: its type, its body, and what follows it.
@@ -338,14 +295,7 @@ fn connection(body: &[u8], protocol: u8) -> Option<Connection> {
         let octets: [u8; 16] = id.get(20..36)?.try_into().ok()?;
         IpAddr::V6(Ipv6Addr::from(octets))
     };
-    let mut connection = Connection {
-        family,
-        protocol,
-        id,
-        peer: SocketAddr::new(ip, port),
-        cgroup: None,
-        marked: false,
-    };
+    let mut connection = Connection { family, protocol, id, peer: SocketAddr::new(ip, port), cgroup: None, marked: false };
     let mut rest = body.get(ANSWER..)?;
     while let (Some(len), Some(kind)) = (u16_at(rest, 0), u16_at(rest, 2)) {
         let len = usize::from(len);
@@ -372,10 +322,7 @@ mod tests {
         body[0] = 2;
         body[6..8].copy_from_slice(&443_u16.to_be_bytes());
         body[24..28].copy_from_slice(&[192, 0, 2, 7]);
-        for (kind, value) in [
-            (INET_DIAG_SK_BPF_STORAGES | 0x8000, &[][..]),
-            (INET_DIAG_CGROUP_ID, &77_u64.to_ne_bytes()[..]),
-        ] {
+        for (kind, value) in [(INET_DIAG_SK_BPF_STORAGES | 0x8000, &[][..]), (INET_DIAG_CGROUP_ID, &77_u64.to_ne_bytes()[..])] {
             let len = u16::try_from(4 + value.len()).expect("short");
             body.extend_from_slice(&len.to_ne_bytes());
             body.extend_from_slice(&kind.to_ne_bytes());

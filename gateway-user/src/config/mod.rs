@@ -163,12 +163,7 @@ pub fn parse(file: &str, text: &str) -> Result<Config, Errors> {
 pub fn load(path: &std::path::Path) -> Result<Config, Errors> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Errors(vec![Fault {
-            file: file.clone(),
-            line: 1,
-            key: "(file)".into(),
-            message: format!("cannot be read: {error}"),
-        }])
+        Errors(vec![Fault { file: file.clone(), line: 1, key: "(file)".into(), message: format!("cannot be read: {error}") }])
     })?;
     parse(&file, &text)
 }

@@ -211,14 +211,17 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 
     fn size(&mut self, faults: &mut Faults<'_>, key: &'static str, default: usize) -> usize {
-        let fits = |text: &str| usize::try_from(value::size(text)?).map_err(|_| format!("\"{text}\" is more than this machine can address"));
+        let fits =
+            |text: &str| usize::try_from(value::size(text)?).map_err(|_| format!("\"{text}\" is more than this machine can address"));
         self.parsed(faults, key, fits).unwrap_or(default)
     }
 
     fn loopback(&mut self, faults: &mut Faults<'_>, key: &'static str, default: SocketAddr) -> SocketAddr {
         let parse = |text: &str| match text.parse::<SocketAddr>() {
             Ok(address) if address.ip().is_loopback() => Ok(address),
-            Ok(_) => Err(format!("expected a loopback address such as \"{default}\", got \"{text}\": metrics and health are for this host")),
+            Ok(_) => {
+                Err(format!("expected a loopback address such as \"{default}\", got \"{text}\": metrics and health are for this host"))
+            }
             Err(_) => Err(format!("expected an address with a port such as \"{default}\", got \"{text}\"")),
         };
         self.parsed(faults, key, parse).unwrap_or(default)
@@ -243,7 +246,11 @@ impl<'t, 'i> Section<'t, 'i> {
     fn choice<T: Copy>(&mut self, faults: &mut Faults<'_>, key: &'static str, choices: &[(&str, T)]) -> T {
         let names = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
         let parse = |text: &str| {
-            choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| format!("expected {names}, got \"{text}\""))
+            choices
+                .iter()
+                .find(|(name, _)| *name == text)
+                .map(|(_, value)| *value)
+                .ok_or_else(|| format!("expected {names}, got \"{text}\""))
         };
         self.parsed(faults, key, parse).unwrap_or(choices[0].1)
     }

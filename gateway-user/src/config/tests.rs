@@ -21,10 +21,7 @@ fn one_server_is_enough() {
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_a_suggestion() {
     assert_eq!(faults(&format!("{SERVER}durabilty = \"os\"\n")), "g.toml:4: server.durabilty: unknown key; did you mean `durability`?");
-    assert_eq!(
-        faults(&format!("[audti]\ndir = \"x\"\n{SERVER}")),
-        "g.toml:1: audti: unknown key; did you mean `audit`?"
-    );
+    assert_eq!(faults(&format!("[audti]\ndir = \"x\"\n{SERVER}")), "g.toml:1: audti: unknown key; did you mean `audit`?");
 }
 
 #[test]

@@ -66,40 +66,20 @@ pub(super) fn refuse<T>(flaw: Flaw, message: impl Into<String>) -> Result<T, Fau
 
 pub(super) fn classify(members: Members, span: Span) -> Result<Message, Fault> {
     if !members.version {
-        return refuse(
-            Flaw::JsonRpc,
-            "the message is not JSON-RPC 2.0: `jsonrpc` must be \"2.0\"",
-        );
+        return refuse(Flaw::JsonRpc, "the message is not JSON-RPC 2.0: `jsonrpc` must be \"2.0\"");
     }
-    let Members {
-        id,
-        method,
-        params,
-        outcome,
-        outcomes,
-        ..
-    } = members;
+    let Members { id, method, params, outcome, outcomes, .. } = members;
     match (method, outcomes) {
-        (None, 0) => refuse(
-            Flaw::Shape,
-            "the message has neither `method` nor `result` nor `error`",
-        ),
+        (None, 0) => refuse(Flaw::Shape, "the message has neither `method` nor `result` nor `error`"),
         (None, 1) => answer(id, outcome, span),
-        (None, _) => refuse(
-            Flaw::Shape,
-            "the message has both `result` and `error`; send one of them",
-        ),
-        (Some(_), 1..) => refuse(
-            Flaw::Shape,
-            "the message has `method` beside `result` or `error`: it is a request or an answer, not both",
-        ),
+        (None, _) => refuse(Flaw::Shape, "the message has both `result` and `error`; send one of them"),
+        (Some(_), 1..) => {
+            refuse(Flaw::Shape, "the message has `method` beside `result` or `error`: it is a request or an answer, not both")
+        }
         (Some(None), 0) => refuse(Flaw::Method, "`method` is not a string"),
         (Some(Some(method)), 0) => match id {
             None => notification(method, params.unwrap_or_default(), span),
-            Some(None) => refuse(
-                Flaw::Id,
-                "the id of a request is a string or a number, never null; leave it out for a notification",
-            ),
+            Some(None) => refuse(Flaw::Id, "the id of a request is a string or a number, never null; leave it out for a notification"),
             Some(Some(id)) => request(id, method, params.unwrap_or_default(), span),
         },
     }
@@ -107,27 +87,18 @@ pub(super) fn classify(members: Members, span: Span) -> Result<Message, Fault> {
 
 fn answer(id: Option<Option<Id>>, outcome: Option<Outcome>, span: Span) -> Result<Message, Fault> {
     let Some(outcome) = outcome else {
-        return refuse(
-            Flaw::Shape,
-            "`error` is not an object with an integer `code` and a string `message`",
-        );
+        return refuse(Flaw::Shape, "`error` is not an object with an integer `code` and a string `message`");
     };
     let id = id.flatten();
     if id.is_none() && matches!(outcome, Outcome::Result { .. }) {
-        return refuse(
-            Flaw::Id,
-            "the result has no id; whose answer it is, is not certain",
-        );
+        return refuse(Flaw::Id, "the result has no id; whose answer it is, is not certain");
     }
     Ok(Message::Response(Response { id, outcome, span }))
 }
 
 fn notification(method: String, params: Params, span: Span) -> Result<Message, Fault> {
     if REQUESTS.iter().any(|known| nearly(&method, known)) {
-        let message = format!(
-            "{} is a request, but has no id; send one, so that it is answered",
-            shown(&method)
-        );
+        let message = format!("{} is a request, but has no id; send one, so that it is answered", shown(&method));
         return refuse(Flaw::Method, message);
     }
     Ok(Message::Notification(Notification {
@@ -143,19 +114,10 @@ fn notification(method: String, params: Params, span: Span) -> Result<Message, F
 
 fn request(id: Id, method: String, params: Params, span: Span) -> Result<Message, Fault> {
     if method.starts_with("notifications/") {
-        let message = format!(
-            "{} is a notification, but has an id; leave it out",
-            shown(&method)
-        );
+        let message = format!("{} is a notification, but has an id; leave it out", shown(&method));
         return refuse(Flaw::Method, message);
     }
-    let Params {
-        name,
-        uri,
-        task_id,
-        mut meta,
-        ..
-    } = params;
+    let Params { name, uri, task_id, mut meta, .. } = params;
     let mut other_names = Vec::new();
     let (acts_on, member) = match method.as_str() {
         "tools/call" | "prompts/get" => (name, Some("name")),

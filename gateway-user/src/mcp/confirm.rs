@@ -108,34 +108,30 @@ impl Claims<'_> {
 
     /// No `Mcp-*` field twice, also not for a server that takes `_` for `-` as CGI and WSGI do.
     fn fields(&self) -> Result<(), Refusal> {
-        const OURS: [&str; 4] = [
-            "mcp-protocol-version",
-            "mcp-method",
-            "mcp-name",
-            "mcp-session-id",
-        ];
+        const OURS: [&str; 4] = ["mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id"];
         let mut seen: Vec<String> = Vec::new();
         for (name, value) in self.headers.iter() {
-            let is_mcp = matches!(
-                name,
-                [b'm' | b'M', b'c' | b'C', b'p' | b'P', b'-' | b'_', ..]
-            );
+            let is_mcp = matches!(name, [b'm' | b'M', b'c' | b'C', b'p' | b'P', b'-' | b'_', ..]);
             if !is_mcp {
                 continue;
             }
             let spelt = String::from_utf8_lossy(name).to_ascii_lowercase();
             let plain = spelt.replace('_', "-");
             if spelt != plain && OURS.contains(&plain.as_str()) {
-                return self.refuse(Flaw::Header, format!("the header field `{spelt}` is not `{plain}`, but some servers take it for that; spell it with `-`"));
+                return self.refuse(
+                    Flaw::Header,
+                    format!("the header field `{spelt}` is not `{plain}`, but some servers take it for that; spell it with `-`"),
+                );
             }
-            if !value
-                .iter()
-                .all(|b| *b == b'\t' || (b' '..=b'~').contains(b))
-            {
-                return self.refuse(Flaw::Header, format!("the header field `{spelt}` holds bytes other than visible ASCII; encode it as =?base64?…?="));
+            if !value.iter().all(|b| *b == b'\t' || (b' '..=b'~').contains(b)) {
+                return self.refuse(
+                    Flaw::Header,
+                    format!("the header field `{spelt}` holds bytes other than visible ASCII; encode it as =?base64?…?="),
+                );
             }
             if seen.contains(&plain) {
-                return self.refuse(Flaw::Header, format!("the header field `{plain}` stands more than once; which value counts is not certain"));
+                return self
+                    .refuse(Flaw::Header, format!("the header field `{plain}` stands more than once; which value counts is not certain"));
             }
             seen.push(plain);
         }
@@ -143,38 +139,25 @@ impl Claims<'_> {
     }
 
     fn media(&self) -> Result<(), Refusal> {
-        let media =
-            media_type(self.headers).or_else(|e| self.refuse(Flaw::Media, e.to_string()))?;
+        let media = media_type(self.headers).or_else(|e| self.refuse(Flaw::Media, e.to_string()))?;
         if let Some(charset) = media.and_then(|m| m.charset)
             && !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii" | "ascii")
         {
             return self.refuse(
                 Flaw::Media,
-                format!(
-                    "the charset {} is not UTF-8; JSON is sent as UTF-8 (RFC 8259 section 8.1)",
-                    shown(&charset)
-                ),
+                format!("the charset {} is not UTF-8; JSON is sent as UTF-8 (RFC 8259 section 8.1)", shown(&charset)),
             );
         }
-        let codings =
-            content_encoding(self.headers).or_else(|e| self.refuse(Flaw::Media, e.to_string()))?;
+        let codings = content_encoding(self.headers).or_else(|e| self.refuse(Flaw::Media, e.to_string()))?;
         match codings.first() {
             None => Ok(()),
-            Some(coding) => self.refuse(
-                Flaw::Media,
-                format!(
-                    "the body is sent with Content-Encoding {}; send it as it is",
-                    shown(coding)
-                ),
-            ),
+            Some(coding) => self.refuse(Flaw::Media, format!("the body is sent with Content-Encoding {}; send it as it is", shown(coding))),
         }
     }
 
     fn text(&self, name: &str) -> Option<&str> {
         // Visible ASCII: `fields` has checked.
-        self.headers
-            .get(name)
-            .and_then(|value| std::str::from_utf8(value).ok())
+        self.headers.get(name).and_then(|value| std::str::from_utf8(value).ok())
     }
 
     fn revision(&self, payload: &Payload) -> Result<Revision, Refusal> {
@@ -182,25 +165,29 @@ impl Claims<'_> {
         if let Some(version) = header {
             let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
             if version.is_empty() || version.len() > 64 || !version.bytes().all(fits) {
-                return self.refuse(
-                    Flaw::Version,
-                    "MCP-Protocol-Version is not the name of a revision, such as 2026-07-28",
-                );
+                return self.refuse(Flaw::Version, "MCP-Protocol-Version is not the name of a revision, such as 2026-07-28");
             }
         }
         for message in payload.messages() {
-            let claimed = message
-                .meta()
-                .and_then(|meta| meta.protocol_version.as_deref());
+            let claimed = message.meta().and_then(|meta| meta.protocol_version.as_deref());
             match (header, claimed) {
                 (None, Some(claimed)) => {
-                    return self.refuse(Flaw::Version, format!("MCP-Protocol-Version is missing, but `_meta` claims {}; send both, and the same", shown(claimed)));
+                    return self.refuse(
+                        Flaw::Version,
+                        format!("MCP-Protocol-Version is missing, but `_meta` claims {}; send both, and the same", shown(claimed)),
+                    );
                 }
                 (Some(header), Some(claimed)) if header != claimed => {
-                    return self.refuse(Flaw::Version, format!("MCP-Protocol-Version is `{header}`, but `_meta` claims {}; send the same", shown(claimed)));
+                    return self.refuse(
+                        Flaw::Version,
+                        format!("MCP-Protocol-Version is `{header}`, but `_meta` claims {}; send the same", shown(claimed)),
+                    );
                 }
                 (Some("2026-07-28"), None) if matches!(message, Message::Request(_)) => {
-                    return self.refuse(Flaw::Version, "MCP-Protocol-Version is `2026-07-28`, but `_meta` has no `io.modelcontextprotocol/protocolVersion`; send both");
+                    return self.refuse(
+                        Flaw::Version,
+                        "MCP-Protocol-Version is `2026-07-28`, but `_meta` has no `io.modelcontextprotocol/protocolVersion`; send both",
+                    );
                 }
                 _ => {}
             }
@@ -210,27 +197,14 @@ impl Claims<'_> {
 
     fn batch(&self, revision: &Revision, messages: &[Message]) -> Result<(), Refusal> {
         if !revision.has_batches() {
-            return self.refuse(
-                Flaw::Batch,
-                format!(
-                    "revision {revision} has no batches; send each message in a POST of its own"
-                ),
-            );
+            return self.refuse(Flaw::Batch, format!("revision {revision} has no batches; send each message in a POST of its own"));
         }
         if messages.iter().any(|m| m.method() == Some("initialize")) {
-            return self.refuse(
-                Flaw::Batch,
-                "`initialize` must not be part of a batch; send it alone",
-            );
+            return self.refuse(Flaw::Batch, "`initialize` must not be part of a batch; send it alone");
         }
         for name in ["mcp-method", "mcp-name"] {
             if self.headers.contains(name) {
-                return self.refuse(
-                    Flaw::Header,
-                    format!(
-                        "the header field `{name}` describes one message, but the body is a batch"
-                    ),
-                );
+                return self.refuse(Flaw::Header, format!("the header field `{name}` describes one message, but the body is a batch"));
             }
         }
         Ok(())
@@ -240,20 +214,10 @@ impl Claims<'_> {
         let method = self.text("mcp-method");
         match (method, message.method()) {
             (Some(header), Some(body)) if header != body => {
-                return self.refuse(
-                    Flaw::Header,
-                    format!(
-                        "Mcp-Method is {}, but the body's method is {}",
-                        shown(header),
-                        shown(body)
-                    ),
-                );
+                return self.refuse(Flaw::Header, format!("Mcp-Method is {}, but the body's method is {}", shown(header), shown(body)));
             }
             (Some(header), None) => {
-                return self.refuse(
-                    Flaw::Header,
-                    format!("Mcp-Method is {}, but the body is an answer", shown(header)),
-                );
+                return self.refuse(Flaw::Header, format!("Mcp-Method is {}, but the body is an answer", shown(header)));
             }
             _ => {}
         }
@@ -267,18 +231,9 @@ impl Claims<'_> {
         }
     }
 
-    fn names(
-        &self,
-        revision: &Revision,
-        request: &Request,
-        method: Option<&str>,
-        name: Option<&str>,
-    ) -> Result<(), Refusal> {
+    fn names(&self, revision: &Revision, request: &Request, method: Option<&str>, name: Option<&str>) -> Result<(), Refusal> {
         if revision.is_stateless() && method.is_none() {
-            return self.refuse(
-                Flaw::Header,
-                "Mcp-Method is missing; revision 2026-07-28 needs it on every request",
-            );
+            return self.refuse(Flaw::Header, "Mcp-Method is missing; revision 2026-07-28 needs it on every request");
         }
         // tasks/*: the tasks extension, SEP-2663.
         let mirrored = match request.method.as_str() {
@@ -286,31 +241,14 @@ impl Claims<'_> {
             _ => request.name.as_deref(),
         };
         match (name, mirrored) {
-            (Some(name), Some(body)) if name != body => self.refuse(
-                Flaw::Header,
-                format!(
-                    "Mcp-Name is {}, but the body names {}",
-                    shown(name),
-                    shown(body)
-                ),
-            ),
-            (Some(name), None)
-                if !request.other_names.is_empty()
-                    && request.other_names.iter().all(|t| t != name) =>
-            {
-                self.refuse(
-                    Flaw::Header,
-                    format!("Mcp-Name is {}, which the body does not name", shown(name)),
-                )
+            (Some(name), Some(body)) if name != body => {
+                self.refuse(Flaw::Header, format!("Mcp-Name is {}, but the body names {}", shown(name), shown(body)))
+            }
+            (Some(name), None) if !request.other_names.is_empty() && request.other_names.iter().all(|t| t != name) => {
+                self.refuse(Flaw::Header, format!("Mcp-Name is {}, which the body does not name", shown(name)))
             }
             (None, Some(_)) if revision.is_stateless() && !request.method.starts_with("tasks/") => {
-                self.refuse(
-                    Flaw::Header,
-                    format!(
-                        "Mcp-Name is missing; revision 2026-07-28 needs it on `{}`",
-                        request.method
-                    ),
-                )
+                self.refuse(Flaw::Header, format!("Mcp-Name is missing; revision 2026-07-28 needs it on `{}`", request.method))
             }
             _ => Ok(()),
         }
@@ -318,18 +256,12 @@ impl Claims<'_> {
 
     /// Decodes `=?base64?…?=` (2026-07-28, "Value Encoding"): markers exactly so, standard alphabet, padded.
     fn decoded_name(&self, value: &str) -> Result<String, Refusal> {
-        let Some(coded) = value
-            .strip_prefix("=?base64?")
-            .and_then(|rest| rest.strip_suffix("?="))
-        else {
+        let Some(coded) = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
             return Ok(value.to_owned());
         };
         match STANDARD.decode(coded).map(String::from_utf8) {
             Ok(Ok(name)) => Ok(name),
-            _ => self.refuse(
-                Flaw::Header,
-                "Mcp-Name is marked as base64, but is not padded base64 of UTF-8 text",
-            ),
+            _ => self.refuse(Flaw::Header, "Mcp-Name is marked as base64, but is not padded base64 of UTF-8 text"),
         }
     }
 }

@@ -16,9 +16,7 @@ pub enum EndpointError {
     #[error("the endpoint event does not hold a plain URL (visible ASCII without a backslash)")]
     NotAUrl,
     /// It names another server: the client would post around the gateway, or give its credentials away.
-    #[error(
-        "the endpoint event names another server, `{0}`; only the one that the stream came from may be named"
-    )]
+    #[error("the endpoint event names another server, `{0}`; only the one that the stream came from may be named")]
     OtherAuthority(String),
 }
 
@@ -35,10 +33,7 @@ pub fn endpoint_event(data: &[u8], base: Base<'_>) -> Result<String, EndpointErr
         return Err(EndpointError::NotAUrl);
     }
     let url = url.split('#').next().unwrap_or_default();
-    let (base_path, base_query) = base
-        .target
-        .split_once('?')
-        .map_or((base.target, None), |(p, q)| (p, Some(q)));
+    let (base_path, base_query) = base.target.split_once('?').map_or((base.target, None), |(p, q)| (p, Some(q)));
 
     let reference = match scheme_of(url) {
         Some((scheme, rest)) => {
@@ -55,45 +50,31 @@ pub fn endpoint_event(data: &[u8], base: Base<'_>) -> Result<String, EndpointErr
         if !same_authority(authority, base) {
             return Err(EndpointError::OtherAuthority(authority.to_owned()));
         }
-        let (path, query) = target
-            .split_once('?')
-            .map_or((target, None), |(p, q)| (p, Some(q)));
+        let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
         return Ok(joined(&without_dots(path), query));
     }
-    let (path, query) = reference
-        .split_once('?')
-        .map_or((reference, None), |(p, q)| (p, Some(q)));
+    let (path, query) = reference.split_once('?').map_or((reference, None), |(p, q)| (p, Some(q)));
     if path.is_empty() {
         return Ok(joined(&without_dots(base_path), query.or(base_query)));
     }
     if path.starts_with('/') {
         return Ok(joined(&without_dots(path), query));
     }
-    let directory = base_path
-        .rfind('/')
-        .map_or("/", |slash| &base_path[..=slash]);
+    let directory = base_path.rfind('/').map_or("/", |slash| &base_path[..=slash]);
     Ok(joined(&without_dots(&format!("{directory}{path}")), query))
 }
 
 fn scheme_of(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once(':')?;
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
-    (scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(fits))
-        .then_some((scheme, rest))
+    (scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(fits)).then_some((scheme, rest))
 }
 
 fn same_authority(authority: &str, base: Base<'_>) -> bool {
-    let default = if base.scheme.eq_ignore_ascii_case("https") {
-        ":443"
-    } else {
-        ":80"
-    };
+    let default = if base.scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
     let plain = |authority: &str| {
         let lower = authority.to_ascii_lowercase();
-        lower
-            .strip_suffix(default)
-            .map(str::to_owned)
-            .unwrap_or(lower)
+        lower.strip_suffix(default).map(str::to_owned).unwrap_or(lower)
     };
     plain(authority) == plain(base.authority)
 }

@@ -48,10 +48,7 @@ impl Id {
     /// Of a string of the input: `raw` with its quotes, `decoded` when it has escapes.
     pub(super) fn text(raw: &str, decoded: Option<String>) -> Self {
         let value = decoded.map_or(Value::PlainText, |text| Value::Text(text.into()));
-        Self {
-            raw: raw.into(),
-            value,
-        }
+        Self { raw: raw.into(), value }
     }
 
     /// Of a JSON number; `None` when a reader that uses doubles would take it for another number.
@@ -60,10 +57,7 @@ impl Id {
         if raw.len() <= 15
             && let Ok(n) = raw.parse::<i64>()
         {
-            return Some(Self {
-                raw: raw.into(),
-                value: Value::Integer(n),
-            });
+            return Some(Self { raw: raw.into(), value: Value::Integer(n) });
         }
         let double: f64 = raw.parse().ok()?;
         if !double.is_finite() || decimal(raw)? != decimal(&format!("{double:e}"))? {
@@ -74,10 +68,7 @@ impl Id {
             Ok(n) => Value::Integer(n),
             Err(_) => Value::Double(double.to_bits()),
         };
-        Some(Self {
-            raw: raw.into(),
-            value,
-        })
+        Some(Self { raw: raw.into(), value })
     }
 
     /// The JSON as received.
@@ -96,9 +87,7 @@ impl Id {
 
     fn comparable(&self) -> Comparable<'_> {
         match &self.value {
-            Value::PlainText => {
-                Comparable::Text(self.raw.get(1..self.raw.len() - 1).unwrap_or_default())
-            }
+            Value::PlainText => Comparable::Text(self.raw.get(1..self.raw.len() - 1).unwrap_or_default()),
             Value::Text(text) => Comparable::Text(text),
             Value::Integer(n) => Comparable::Integer(*n),
             Value::Double(bits) => Comparable::Double(*bits),

@@ -25,9 +25,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Self {
-            open: Vec::with_capacity(2 * FEW),
-        }
+        Self { open: Vec::with_capacity(2 * FEW) }
     }
 
     /// How many keys the objects that are open now have: given back to [`Keys::close`].
@@ -52,19 +50,11 @@ impl Keys {
         let keys = self.open.get_mut(mark..).unwrap_or_default();
         let twice = match keys.len() {
             0 | 1 => None,
-            n if folded && (n > FEW || keys.iter().any(|k| is_odd(input, k.text))) => {
-                folded_twins(input, keys)
-            }
+            n if folded && (n > FEW || keys.iter().any(|k| is_odd(input, k.text))) => folded_twins(input, keys),
             n if n <= FEW => few_twins(input, keys, folded),
             _ => {
-                keys.sort_unstable_by(|a, b| {
-                    a.tag
-                        .cmp(&b.tag)
-                        .then_with(|| compare(input, a.text, b.text))
-                });
-                let same = |w: &&[Key]| {
-                    w[0].tag == w[1].tag && compare(input, w[0].text, w[1].text).is_eq()
-                };
+                keys.sort_unstable_by(|a, b| a.tag.cmp(&b.tag).then_with(|| compare(input, a.text, b.text)));
+                let same = |w: &&[Key]| w[0].tag == w[1].tag && compare(input, w[0].text, w[1].text).is_eq();
                 keys.windows(2).find(same).map(|w| (w[0].text, w[1].text))
             }
         };
@@ -80,10 +70,7 @@ fn few_twins(input: &str, keys: &[Key], folded: bool) -> Option<(Text, Text)> {
                 continue;
             }
             let same = if folded {
-                earlier
-                    .text
-                    .decode(input)
-                    .eq_ignore_ascii_case(&later.text.decode(input))
+                earlier.text.decode(input).eq_ignore_ascii_case(&later.text.decode(input))
             } else {
                 compare(input, earlier.text, later.text).is_eq()
             };
@@ -96,33 +83,19 @@ fn few_twins(input: &str, keys: &[Key], folded: bool) -> Option<(Text, Text)> {
 }
 
 fn folded_twins(input: &str, keys: &[Key]) -> Option<(Text, Text)> {
-    let mut folded: Vec<(String, Text)> = keys
-        .iter()
-        .map(|k| (fold(&k.text.decode(input)), k.text))
-        .collect();
+    let mut folded: Vec<(String, Text)> = keys.iter().map(|k| (fold(&k.text.decode(input)), k.text)).collect();
     folded.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    folded
-        .windows(2)
-        .find(|w| w[0].0 == w[1].0)
-        .map(|w| (w[0].1, w[1].1))
+    folded.windows(2).find(|w| w[0].0 == w[1].0).map(|w| (w[0].1, w[1].1))
 }
 
 fn compare(input: &str, a: Text, b: Text) -> Ordering {
-    if a.escaped() || b.escaped() {
-        a.decode(input).cmp(&b.decode(input))
-    } else {
-        a.raw(input).cmp(b.raw(input))
-    }
+    if a.escaped() || b.escaped() { a.decode(input).cmp(&b.decode(input)) } else { a.raw(input).cmp(b.raw(input)) }
 }
 
 /// Whether ASCII case is not all that may vary in the key. Without an escape there is no NUL: JSON has no raw
 /// control characters in strings.
 fn is_odd(input: &str, text: Text) -> bool {
-    if text.escaped() {
-        is_odd_key(&text.decode(input))
-    } else {
-        !text.raw(input).is_ascii()
-    }
+    if text.escaped() { is_odd_key(&text.decode(input)) } else { !text.raw(input).is_ascii() }
 }
 
 fn is_odd_key(key: &str) -> bool {
@@ -138,10 +111,7 @@ fn tag(bytes: &[u8], start: usize, end: usize) -> u64 {
     // What follows a short key is read with it and masked out: it is the rest of the input.
     let first = match bytes.get(start..).and_then(<[u8]>::first_chunk::<8>) {
         Some(first) => u64::from_le_bytes(*first),
-        None => bytes[start..]
-            .iter()
-            .rev()
-            .fold(0, |word, b| word << 8 | u64::from(*b)),
+        None => bytes[start..].iter().rev().fold(0, |word, b| word << 8 | u64::from(*b)),
     };
     let (first, last) = match bytes.get(..end).and_then(<[u8]>::last_chunk::<8>) {
         Some(last) if len > 8 => (first, u64::from_le_bytes(*last)),
@@ -176,13 +146,6 @@ fn only(mut chars: impl Iterator<Item = char>) -> Option<char> {
 
 /// The key of `control` that `key` is nearly, but not exactly, if any.
 pub(super) fn variant_of<'c>(key: &str, control: &[&'c str]) -> Option<&'c str> {
-    let spelling: Cow<'_, str> = if is_odd_key(key) {
-        fold(key).into()
-    } else {
-        key.into()
-    };
-    control
-        .iter()
-        .find(|c| **c != key && c.eq_ignore_ascii_case(&spelling))
-        .copied()
+    let spelling: Cow<'_, str> = if is_odd_key(key) { fold(key).into() } else { key.into() };
+    control.iter().find(|c| **c != key && c.eq_ignore_ascii_case(&spelling)).copied()
 }

@@ -21,16 +21,8 @@ const PARAMS: &[&str] = &[
     "taskId",
     "task",
 ];
-const META: &[&str] = &[
-    "progressToken",
-    "traceparent",
-    "tracestate",
-    "baggage",
-    VERSION,
-    CLIENT_INFO,
-    CAPABILITIES,
-    "io.modelcontextprotocol/logLevel",
-];
+const META: &[&str] =
+    &["progressToken", "traceparent", "tracestate", "baggage", VERSION, CLIENT_INFO, CAPABILITIES, "io.modelcontextprotocol/logLevel"];
 const RESULT: &[&str] = &[
     "_meta",
     "isError",
@@ -65,8 +57,7 @@ impl Reader<'_> {
     fn required_string(&mut self, what: &str) -> Result<Option<String>, Fault> {
         let value = self.scan.optional_string()?;
         if value.is_none() {
-            self.scan
-                .note(Flaw::Params, || format!("{what} is not a string"));
+            self.scan.note(Flaw::Params, || format!("{what} is not a string"));
         }
         Ok(value)
     }
@@ -85,9 +76,7 @@ impl Reader<'_> {
                 "taskId" => params.task_id = self.scan.optional_string()?,
                 "arguments" => params.arguments = Some(self.scan.skip(self.limits.folded_levels)?),
                 "_meta" => params.meta = self.meta()?,
-                "requestState" => {
-                    params.request_state = self.required_string("`params.requestState`")?
-                }
+                "requestState" => params.request_state = self.required_string("`params.requestState`")?,
                 "inputResponses" => params.input_responses = Some(self.scan.skip(1)?),
                 "task" => {
                     self.scan.skip(0)?;
@@ -103,10 +92,7 @@ impl Reader<'_> {
                 }
             }
         }
-        params.span = Some(Span {
-            start,
-            end: self.scan.position(),
-        });
+        params.span = Some(Span { start, end: self.scan.position() });
         Ok(params)
     }
 
@@ -118,10 +104,7 @@ impl Reader<'_> {
         while let Some(key) = self.scan.key(&mut object)? {
             let key = key.decode(self.scan.input);
             match &*key {
-                VERSION => {
-                    meta.protocol_version =
-                        self.required_string("the protocol version in `_meta`")?
-                }
+                VERSION => meta.protocol_version = self.required_string("the protocol version in `_meta`")?,
                 "progressToken" => meta.progress_token = self.id("the progress token")?,
                 "traceparent" => meta.traceparent = self.scan.optional_string()?,
                 CLIENT_INFO => meta.client_info = self.client_info()?,
@@ -180,8 +163,7 @@ impl Reader<'_> {
 
     pub(super) fn result(&mut self) -> Result<Outcome, Fault> {
         let start = self.scan.here();
-        let (mut is_error, mut result_type, mut request_state, mut protocol_version) =
-            (false, None, None, None);
+        let (mut is_error, mut result_type, mut request_state, mut protocol_version) = (false, None, None, None);
         if self.scan.kind()? == Kind::Object {
             let mut object = self.scan.open(false)?;
             while let Some(key) = self.scan.key(&mut object)? {
@@ -200,17 +182,8 @@ impl Reader<'_> {
         } else {
             self.scan.skip(0)?;
         }
-        let span = Span {
-            start,
-            end: self.scan.position(),
-        };
-        Ok(Outcome::Result {
-            is_error,
-            result_type,
-            request_state,
-            protocol_version,
-            span,
-        })
+        let span = Span { start, end: self.scan.position() };
+        Ok(Outcome::Result { is_error, result_type, request_state, protocol_version, span })
     }
 
     /// Nothing when it is not an object with an integer `code` and a string `message`.
@@ -224,11 +197,7 @@ impl Reader<'_> {
                 match &*key {
                     "code" if self.scan.kind()? == Kind::Number => {
                         let number = self.scan.number()?;
-                        code = if number.integer {
-                            self.text(number.span).parse::<i64>().ok()
-                        } else {
-                            None
-                        };
+                        code = if number.integer { self.text(number.span).parse::<i64>().ok() } else { None };
                     }
                     "message" => message = self.scan.optional_string()?,
                     other => {
@@ -240,17 +209,10 @@ impl Reader<'_> {
         } else {
             self.scan.skip(0)?;
         }
-        let span = Span {
-            start,
-            end: self.scan.position(),
-        };
+        let span = Span { start, end: self.scan.position() };
         let (Some(code), Some(message)) = (code, message) else {
             return Ok(None);
         };
-        Ok(Some(Outcome::Error {
-            code,
-            message,
-            span,
-        }))
+        Ok(Some(Outcome::Error { code, message, span }))
     }
 }

@@ -28,10 +28,7 @@ impl Span {
 
 /// What a body or an event holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one message is the rule, and a box would be an allocation per call"
-)]
+#[expect(clippy::large_enum_variant, reason = "one message is the rule, and a box would be an allocation per call")]
 pub enum Payload {
     /// One message.
     Single(Message),

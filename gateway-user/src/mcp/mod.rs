@@ -51,8 +51,6 @@ pub use answer::{ErrorData, error_body};
 pub use confirm::{Revision, confirm};
 pub use endpoint::{Base, EndpointError, endpoint_event};
 pub use id::{Id, IdKind};
-pub use message::{
-    ClientInfo, Message, Meta, Notification, Outcome, Payload, Request, Response, Span,
-};
+pub use message::{ClientInfo, Message, Meta, Notification, Outcome, Payload, Request, Response, Span};
 pub use read::{Limits, read};
 pub use refusal::{Flaw, Refusal, code};

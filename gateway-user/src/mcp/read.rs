@@ -20,13 +20,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_bytes: 16 << 20,
-            max_depth: 128,
-            max_batch: 1000,
-            max_id: 1024,
-            folded_levels: 1,
-        }
+        Self { max_bytes: 16 << 20, max_depth: 128, max_batch: 1000, max_id: 1024, folded_levels: 1 }
     }
 }
 
@@ -40,11 +34,7 @@ const MESSAGE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error
 /// [`Refusal`] when the bytes are not one message or batch that every reader reads the same way.
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<Payload, Refusal> {
     if bytes.len() > limits.max_bytes {
-        let message = format!(
-            "the message has {} bytes, more than the limit of {}",
-            bytes.len(),
-            limits.max_bytes
-        );
+        let message = format!("the message has {} bytes, more than the limit of {}", bytes.len(), limits.max_bytes);
         return Err(Refusal::new(Flaw::Size, message, None));
     }
     if let [0xEF, 0xBB, 0xBF, ..] | [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] = bytes {
@@ -52,17 +42,10 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Payload, Refusal> {
         return Err(Refusal::new(Flaw::Bom, message, None));
     }
     let input = std::str::from_utf8(bytes).map_err(|e| {
-        let message = format!(
-            "the message is not UTF-8 at byte {}; send it as UTF-8",
-            e.valid_up_to()
-        );
+        let message = format!("the message is not UTF-8 at byte {}; send it as UTF-8", e.valid_up_to());
         Refusal::new(Flaw::Utf8, message, None)
     })?;
-    let mut reader = Reader {
-        scan: Scanner::new(input, limits.max_depth),
-        limits,
-        id: IdSeen::No,
-    };
+    let mut reader = Reader { scan: Scanner::new(input, limits.max_depth), limits, id: IdSeen::No };
     let payload = reader.payload();
     let fault = match payload {
         Ok(payload) => match reader.scan.take_noted() {
@@ -103,10 +86,7 @@ impl Reader<'_> {
             Kind::Object => Payload::Single(self.message()?),
             Kind::Array => Payload::Batch(self.batch()?),
             _ => {
-                return refuse(
-                    Flaw::JsonRpc,
-                    "the body is JSON, but neither a JSON-RPC message nor a batch of them",
-                );
+                return refuse(Flaw::JsonRpc, "the body is JSON, but neither a JSON-RPC message nor a batch of them");
             }
         };
         self.scan.end()?;
@@ -118,17 +98,11 @@ impl Reader<'_> {
         self.scan.open_array()?;
         while self.scan.item(messages.is_empty())? {
             if messages.len() == self.limits.max_batch {
-                let message = format!(
-                    "the batch has more than {} messages; send fewer",
-                    self.limits.max_batch
-                );
+                let message = format!("the batch has more than {} messages; send fewer", self.limits.max_batch);
                 return refuse(Flaw::Size, message);
             }
             if self.scan.kind()? != Kind::Object {
-                return refuse(
-                    Flaw::Batch,
-                    "the batch holds something that is no JSON-RPC message",
-                );
+                return refuse(Flaw::Batch, "the batch holds something that is no JSON-RPC message");
             }
             messages.push(self.message()?);
             self.id = IdSeen::Unclear;
@@ -137,16 +111,10 @@ impl Reader<'_> {
             return refuse(Flaw::Batch, "the batch is empty");
         }
         for is_request in [true, false] {
-            let mut ids: Vec<&Id> = messages
-                .iter()
-                .filter_map(|m| id_of(m, is_request))
-                .collect();
+            let mut ids: Vec<&Id> = messages.iter().filter_map(|m| id_of(m, is_request)).collect();
             ids.sort_unstable();
             if let Some(twice) = ids.windows(2).find(|w| w[0] == w[1]) {
-                let message = format!(
-                    "the batch has the id {} twice; which answer is whose is not certain",
-                    twice[0]
-                );
+                let message = format!("the batch has the id {} twice; which answer is whose is not certain", twice[0]);
                 return refuse(Flaw::Batch, message);
             }
         }
@@ -160,9 +128,7 @@ impl Reader<'_> {
         while let Some(key) = self.scan.key(&mut object)? {
             let key = key.decode(self.scan.input);
             match &*key {
-                "jsonrpc" => {
-                    members.version = self.scan.optional_string()?.as_deref() == Some("2.0")
-                }
+                "jsonrpc" => members.version = self.scan.optional_string()?.as_deref() == Some("2.0"),
                 "id" => {
                     let id = self.id("the id")?;
                     self.id = match (&self.id, &id) {
@@ -188,10 +154,7 @@ impl Reader<'_> {
                 }
             }
         }
-        let span = Span {
-            start,
-            end: self.scan.position(),
-        };
+        let span = Span { start, end: self.scan.position() };
         match classify(members, span) {
             Ok(message) => Ok(message),
             Err(fault) => {
@@ -208,22 +171,13 @@ impl Reader<'_> {
         let (span, id) = match kind {
             Kind::String => {
                 let text = self.scan.string()?;
-                let decoded = text
-                    .escaped()
-                    .then(|| text.decode(self.scan.input).into_owned());
-                let span = Span {
-                    start,
-                    end: self.scan.position(),
-                };
+                let decoded = text.escaped().then(|| text.decode(self.scan.input).into_owned());
+                let span = Span { start, end: self.scan.position() };
                 (span, Some(Id::text(self.text(span), decoded)))
             }
             Kind::Number => {
                 let number = self.scan.number()?;
-                let id = if number.span.len() > self.limits.max_id {
-                    None
-                } else {
-                    Id::number(self.text(number.span))
-                };
+                let id = if number.span.len() > self.limits.max_id { None } else { Id::number(self.text(number.span)) };
                 if id.is_none() {
                     self.scan.note(Flaw::Id, || {
                         format!("{what} is a number that changes when it is read as a double; send a string, or an integer below 2^53")
@@ -237,27 +191,20 @@ impl Reader<'_> {
             }
             _ => {
                 self.scan.skip(0)?;
-                self.scan.note(Flaw::Id, || {
-                    format!("{what} is neither a string nor a number")
-                });
+                self.scan.note(Flaw::Id, || format!("{what} is neither a string nor a number"));
                 return Ok(None);
             }
         };
         if span.len() > self.limits.max_id {
             let max = self.limits.max_id;
-            self.scan.note(Flaw::Id, || {
-                format!("{what} is longer than {max} bytes; send a shorter one")
-            });
+            self.scan.note(Flaw::Id, || format!("{what} is longer than {max} bytes; send a shorter one"));
             return Ok(None);
         }
         Ok(id)
     }
 
     pub(super) fn text(&self, span: Span) -> &str {
-        self.scan
-            .input
-            .get(span.start..span.end)
-            .unwrap_or_default()
+        self.scan.input.get(span.start..span.end).unwrap_or_default()
     }
 }
 

@@ -83,18 +83,11 @@ impl Flaw {
 
     fn answer(self) -> (u16, i64, &'static str) {
         match self {
-            Self::Utf8
-            | Self::Bom
-            | Self::Syntax
-            | Self::Surrogate
-            | Self::Trailing
-            | Self::Number => (400, code::PARSE, "malformed"),
+            Self::Utf8 | Self::Bom | Self::Syntax | Self::Surrogate | Self::Trailing | Self::Number => (400, code::PARSE, "malformed"),
             Self::Depth => (400, code::PARSE, "limit"),
             Self::Size => (413, code::INVALID_REQUEST, "limit"),
             Self::DuplicateKey | Self::KeyVariant => (400, code::INVALID_REQUEST, "ambiguous"),
-            Self::JsonRpc | Self::Id | Self::Method | Self::Shape => {
-                (400, code::INVALID_REQUEST, "malformed")
-            }
+            Self::JsonRpc | Self::Id | Self::Method | Self::Shape => (400, code::INVALID_REQUEST, "malformed"),
             Self::Params => (400, code::INVALID_PARAMS, "malformed"),
             Self::Batch => (400, code::INVALID_REQUEST, "batch"),
             Self::Version | Self::Header => (400, code::HEADER_MISMATCH, "header-mismatch"),
@@ -124,13 +117,6 @@ pub struct Refusal {
 impl Refusal {
     pub(super) fn new(flaw: Flaw, message: impl Into<String>, id: Option<Id>) -> Self {
         let (http_status, code, reason) = flaw.answer();
-        Self {
-            http_status,
-            code,
-            reason,
-            flaw,
-            message: message.into(),
-            id,
-        }
+        Self { http_status, code, reason, flaw, message: message.into(), id }
     }
 }

@@ -66,16 +66,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(input: &'a str, max_depth: usize) -> Self {
-        Self {
-            input,
-            bytes: input.as_bytes(),
-            at: 0,
-            depth: 0,
-            max_depth,
-            keys: Keys::new(),
-            stack: Vec::new(),
-            noted: None,
-        }
+        Self { input, bytes: input.as_bytes(), at: 0, depth: 0, max_depth, keys: Keys::new(), stack: Vec::new(), noted: None }
     }
 
     /// Keeps the first fault that leaves the rest readable: so that the id may still be found.
@@ -91,10 +82,7 @@ impl<'a> Scanner<'a> {
 
     #[cold]
     fn fault<T>(&self, flaw: Flaw, what: &str) -> Result<T> {
-        Err(Fault::new(
-            flaw,
-            format!("the JSON is malformed at byte {}: {what}", self.at),
-        ))
+        Err(Fault::new(flaw, format!("the JSON is malformed at byte {}: {what}", self.at)))
     }
 
     #[cold]
@@ -103,10 +91,7 @@ impl<'a> Scanner<'a> {
             None => self.fault(Flaw::Syntax, &format!("it ends where {expected} should be")),
             Some(byte) => {
                 let found = char::from(*byte).escape_default();
-                self.fault(
-                    Flaw::Syntax,
-                    &format!("`{found}` stands where {expected} should be"),
-                )
+                self.fault(Flaw::Syntax, &format!("`{found}` stands where {expected} should be"))
             }
         }
     }
@@ -148,10 +133,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn end(&mut self) -> Result<()> {
         match self.space() {
             None => Ok(()),
-            Some(_) => self.fault(
-                Flaw::Trailing,
-                "something follows the message; send one message only",
-            ),
+            Some(_) => self.fault(Flaw::Trailing, "something follows the message; send one message only"),
         }
     }
 
@@ -161,10 +143,7 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         let max = self.max_depth;
-        let message = format!(
-            "the JSON is nested deeper than {max} levels at byte {}; flatten it",
-            self.at
-        );
+        let message = format!("the JSON is nested deeper than {max} levels at byte {}; flatten it", self.at);
         Err(Fault::new(Flaw::Depth, message))
     }
 
@@ -175,11 +154,7 @@ impl<'a> Scanner<'a> {
         }
         self.deeper()?;
         self.at += 1;
-        Ok(Object {
-            mark: self.keys.mark(),
-            empty_so_far: true,
-            folded,
-        })
+        Ok(Object { mark: self.keys.mark(), empty_so_far: true, folded })
     }
 
     /// The next key of an object, its colon consumed; `None` at the end of the object.
@@ -194,11 +169,7 @@ impl<'a> Scanner<'a> {
             Some(b',') if !object.empty_so_far => self.at += 1,
             Some(b'"') if object.empty_so_far => {}
             _ => {
-                return self.unexpected(if object.empty_so_far {
-                    "a key or `}`"
-                } else {
-                    "`,` or `}`"
-                });
+                return self.unexpected(if object.empty_so_far { "a key or `}`" } else { "`,` or `}`" });
             }
         }
         object.empty_so_far = false;
@@ -230,7 +201,11 @@ impl<'a> Scanner<'a> {
                 });
             } else {
                 self.note(Flaw::KeyVariant, || {
-                    format!("the keys {} and {} differ in case only (byte {at}), and some readers take them for one; send one of them", shown(&a), shown(&b))
+                    format!(
+                        "the keys {} and {} differ in case only (byte {at}), and some readers take them for one; send one of them",
+                        shown(&a),
+                        shown(&b)
+                    )
                 });
             }
         }
@@ -267,10 +242,7 @@ impl<'a> Scanner<'a> {
                 }
                 Some(_) => {
                     self.at = i;
-                    return self.fault(
-                        Flaw::Syntax,
-                        "a control character stands in a string unescaped",
-                    );
+                    return self.fault(Flaw::Syntax, "a control character stands in a string unescaped");
                 }
                 None => {
                     self.at = i;
@@ -286,10 +258,7 @@ impl<'a> Scanner<'a> {
         match self.bytes.get(at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
             Some(b'u') => match hex4(self.bytes, at + 2) {
-                None => self.fault(
-                    Flaw::Syntax,
-                    "`\\u` is not followed by four hexadecimal digits",
-                ),
+                None => self.fault(Flaw::Syntax, "`\\u` is not followed by four hexadecimal digits"),
                 Some(0xD800..=0xDBFF) => {
                     let second = self.bytes.get(at + 6..at + 8) == Some(b"\\u");
                     match hex4(self.bytes, at + 8) {
@@ -297,15 +266,10 @@ impl<'a> Scanner<'a> {
                         _ => self.fault(Flaw::Surrogate, "half of a surrogate pair stands alone"),
                     }
                 }
-                Some(0xDC00..=0xDFFF) => {
-                    self.fault(Flaw::Surrogate, "half of a surrogate pair stands alone")
-                }
+                Some(0xDC00..=0xDFFF) => self.fault(Flaw::Surrogate, "half of a surrogate pair stands alone"),
                 Some(_) => Ok(at + 6),
             },
-            _ => self.fault(
-                Flaw::Syntax,
-                "a backslash is not followed by an escape that JSON has",
-            ),
+            _ => self.fault(Flaw::Syntax, "a backslash is not followed by an escape that JSON has"),
         }
     }
 
@@ -368,12 +332,7 @@ impl<'a> Scanner<'a> {
     fn check_double(&mut self, span: Span) {
         let spelling = self.input.get(span.start..span.end).unwrap_or_default();
         if !spelling.parse::<f64>().is_ok_and(f64::is_finite) {
-            self.note(Flaw::Number, || {
-                format!(
-                    "the number at byte {} is beyond what a double holds; readers differ on it",
-                    span.start
-                )
-            });
+            self.note(Flaw::Number, || format!("the number at byte {} is beyond what a double holds; readers differ on it", span.start));
         }
     }
 
@@ -448,10 +407,7 @@ impl<'a> Scanner<'a> {
             }
             loop {
                 if self.depth == outside {
-                    return Ok(Span {
-                        start,
-                        end: self.at,
-                    });
+                    return Ok(Span { start, end: self.at });
                 }
                 let container = self.stack.last().copied().flatten();
                 match (self.space(), container) {

@@ -14,10 +14,7 @@ pub(super) struct Text {
 
 impl Text {
     pub(super) fn new(start: usize, end: usize, escaped: bool) -> Self {
-        Self {
-            start,
-            end_and_escaped: end << 1 | usize::from(escaped),
-        }
+        Self { start, end_and_escaped: end << 1 | usize::from(escaped) }
     }
 
     pub(super) fn end(self) -> usize {
@@ -37,11 +34,7 @@ impl Text {
     /// As meant: escapes decoded. Allocates only if there are any.
     pub(super) fn decode(self, input: &str) -> Cow<'_, str> {
         let raw = self.raw(input);
-        if self.escaped() {
-            Cow::Owned(unescape(raw))
-        } else {
-            Cow::Borrowed(raw)
-        }
+        if self.escaped() { Cow::Owned(unescape(raw)) } else { Cow::Borrowed(raw) }
     }
 }
 
@@ -51,11 +44,7 @@ pub(super) fn shown(key: &str) -> String {
     for c in key.chars().take(64) {
         shown.extend(c.escape_default());
     }
-    shown.push_str(if key.chars().nth(64).is_some() {
-        "…`"
-    } else {
-        "`"
-    });
+    shown.push_str(if key.chars().nth(64).is_some() { "…`" } else { "`" });
     shown
 }
 
@@ -71,10 +60,8 @@ pub(super) fn end_of_plain(bytes: &[u8], from: usize) -> usize {
         let quote = word ^ (ONES * 0x22);
         let backslash = word ^ (ONES * 0x5C);
         // The lowest marked byte is exact; a borrow can only mark bytes above it.
-        let found = (quote.wrapping_sub(ONES) & !quote
-            | backslash.wrapping_sub(ONES) & !backslash
-            | word.wrapping_sub(ONES * 0x20) & !word)
-            & HIGH;
+        let found =
+            (quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash | word.wrapping_sub(ONES * 0x20) & !word) & HIGH;
         if found != 0 {
             let byte = usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
             return i + byte;
@@ -87,18 +74,13 @@ pub(super) fn end_of_plain(bytes: &[u8], from: usize) -> usize {
     }
     // Long strings: 32 bytes at once, in a form that compiles to vector instructions.
     while let Some(chunk) = bytes.get(i..).and_then(<[u8]>::first_chunk::<32>) {
-        let special = chunk.iter().fold(false, |any, b| {
-            any | (*b == b'"') | (*b == b'\\') | (*b < 0x20)
-        });
+        let special = chunk.iter().fold(false, |any, b| any | (*b == b'"') | (*b == b'\\') | (*b < 0x20));
         if special {
             break;
         }
         i += 32;
     }
-    while bytes
-        .get(i)
-        .is_some_and(|b| *b != b'"' && *b != b'\\' && *b >= 0x20)
-    {
+    while bytes.get(i).is_some_and(|b| *b != b'"' && *b != b'\\' && *b >= 0x20) {
         i += 1;
     }
     i
@@ -106,9 +88,7 @@ pub(super) fn end_of_plain(bytes: &[u8], from: usize) -> usize {
 
 pub(super) fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
     let digits = bytes.get(at..at + 4)?;
-    digits
-        .iter()
-        .try_fold(0, |n, d| Some(n << 4 | char::from(*d).to_digit(16)?))
+    digits.iter().try_fold(0, |n, d| Some(n << 4 | char::from(*d).to_digit(16)?))
 }
 
 /// Decodes a string whose escapes were checked before.

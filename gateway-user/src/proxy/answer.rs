@@ -60,7 +60,13 @@ impl Connection {
     }
 
     /// An answer that is read whole: it is of no use to the client before its last byte, and that waits for the record anyway.
-    async fn whole(&mut self, server: &mut Side, head: &ResponseHead, decoder: &mut BodyDecoder, flight: &mut Flight) -> Result<Next, Lost> {
+    async fn whole(
+        &mut self,
+        server: &mut Side,
+        head: &ResponseHead,
+        decoder: &mut BodyDecoder,
+        flight: &mut Flight,
+    ) -> Result<Next, Lost> {
         let limit = self.worker.shared.config.limits.inspected_body;
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut size = 0;
@@ -147,7 +153,13 @@ impl Connection {
     }
 
     /// An answer that is passed on as it comes; its last piece waits for the record.
-    async fn stream(&mut self, server: &mut Side, head: &ResponseHead, decoder: &mut BodyDecoder, flight: &mut Flight) -> Result<Next, Lost> {
+    async fn stream(
+        &mut self,
+        server: &mut Side,
+        head: &ResponseHead,
+        decoder: &mut BodyDecoder,
+        flight: &mut Flight,
+    ) -> Result<Next, Lost> {
         let (framing, keep_alive) = framing_for(head, flight);
         let mut digest = Digest::new();
         let mut first = BytesMut::new();
@@ -171,7 +183,13 @@ impl Connection {
     }
 
     /// A stream of events: each is read, recorded, and released at once.
-    async fn events(&mut self, server: &mut Side, head: &ResponseHead, decoder: &mut BodyDecoder, flight: &mut Flight) -> Result<Next, Lost> {
+    async fn events(
+        &mut self,
+        server: &mut Side,
+        head: &ResponseHead,
+        decoder: &mut BodyDecoder,
+        flight: &mut Flight,
+    ) -> Result<Next, Lost> {
         let chunked = flight.chunks;
         let keep_alive = flight.keep_alive && chunked;
         let framing = if chunked { Framing::Chunked } else { Framing::UntilClose };
@@ -206,7 +224,9 @@ impl Connection {
             }
         }
         if flight.listening || flight.open.is_empty() && flight.method != crate::wire::http1::Method::Post {
-            self.outcome(Some(head.status), None, None, flight.seq, None, flight.started, &flight.session, true).await.map_err(after_head)?;
+            self.outcome(Some(head.status), None, None, flight.seq, None, flight.started, &flight.session, true)
+                .await
+                .map_err(after_head)?;
         } else if !flight.open.is_empty() {
             // The server may close a stream early and answer on one that the client opens to resume.
             self.park(flight);

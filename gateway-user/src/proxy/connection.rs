@@ -67,7 +67,8 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
         return;
     }
     let Some(server) = shared.servers.of(&origin) else {
-        let message = format!("{} is governed in the kernel but belongs to no configured server: run `mcp-gateway guard up`", origin.original);
+        let message =
+            format!("{} is governed in the kernel but belongs to no configured server: run `mcp-gateway guard up`", origin.original);
         return stray(&worker, peer, "unknown-server", &message).await;
     };
     let process = process::describe(&origin);

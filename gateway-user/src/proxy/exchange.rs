@@ -264,7 +264,9 @@ impl Connection {
     async fn pass(&mut self, head: &RequestHead, session: String, started: Instant) -> Result<Next, Stop> {
         let small = match head.framing {
             Framing::None => true,
-            Framing::Length(length) => usize::try_from(length).is_ok_and(|length| length <= self.worker.shared.config.limits.inspected_body),
+            Framing::Length(length) => {
+                usize::try_from(length).is_ok_and(|length| length <= self.worker.shared.config.limits.inspected_body)
+            }
             _ => false,
         };
         if small {
@@ -397,7 +399,10 @@ impl Connection {
             let parsed = parse_response(&mut server.buf, &flight.method, limit);
             match parsed.map_err(|error| Lost::Answer(Refusal::upstream(format!("the server's answer cannot be read: {error}"), RAN)))? {
                 Some(head) if head.status == 101 => {
-                    return Err(Lost::Answer(Refusal::upstream("the server changed the protocol though nobody asked it to (status 101)", RAN)));
+                    return Err(Lost::Answer(Refusal::upstream(
+                        "the server changed the protocol though nobody asked it to (status 101)",
+                        RAN,
+                    )));
                 }
                 Some(head) if (100..200).contains(&head.status) => {}
                 Some(head) => return Ok(head),
@@ -412,7 +417,11 @@ impl Connection {
     /// Waits for more from the server, and watches whether the client is still there. There is no limit in time: a tool may run
     /// for hours, and the client says when it is enough.
     pub(super) async fn wait(&mut self, server: &mut Side, flight: &Flight) -> Result<std::io::Result<()>, Lost> {
-        let stopping = || Refusal { side: refusal::Side::Gateway, reason: "stopping", ..Refusal::upstream("the gateway is stopping", "Connect again.") };
+        let stopping = || Refusal {
+            side: refusal::Side::Gateway,
+            reason: "stopping",
+            ..Refusal::upstream("the gateway is stopping", "Connect again.")
+        };
         let mut drained = self.worker.drained.clone();
         loop {
             if flight.listening {

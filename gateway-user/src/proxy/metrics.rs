@@ -71,7 +71,8 @@ impl Metrics {
             let _ = writeln!(page, "{name}_bucket{{le=\"{}\"}} {below}", seconds(*bound));
         }
         let answers = load(&self.answers);
-        let _ = writeln!(page, "{name}_bucket{{le=\"+Inf\"}} {answers}\n{name}_sum {}\n{name}_count {answers}", seconds(load(&self.took_us)));
+        let _ =
+            writeln!(page, "{name}_bucket{{le=\"+Inf\"}} {answers}\n{name}_sum {}\n{name}_count {answers}", seconds(load(&self.took_us)));
         let name = "mcp_gateway_refused_total";
         let _ = writeln!(page, "# HELP {name} What was not let through, by reason.\n# TYPE {name} counter");
         for (reason, count) in self.refused.lock().unwrap_or_else(PoisonError::into_inner).iter() {

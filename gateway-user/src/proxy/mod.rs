@@ -22,7 +22,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64},
 };
 
-use crate::{audit::{Appender, Durability, Effect, Entry, Kind}, capture::Capture, config::Config, mcp};
+use crate::{
+    audit::{Appender, Durability, Effect, Entry, Kind},
+    capture::Capture,
+    config::Config,
+    mcp,
+};
 
 pub use metrics::{Metrics, counter, metric};
 pub use servers::Servers;

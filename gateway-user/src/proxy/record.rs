@@ -204,8 +204,19 @@ impl Serialize for RecordedHeaders<'_> {
 /// value withheld without need costs a line of the record, one recorded without need costs a secret.
 fn carries_credential(name: &str) -> bool {
     const TELLING: [&str; 13] = [
-        "authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "api_key", "apikey", "credential", "signature",
-        "auth-key", "access-key",
+        "authorization",
+        "cookie",
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "api-key",
+        "api_key",
+        "apikey",
+        "credential",
+        "signature",
+        "auth-key",
+        "access-key",
     ];
     let name = name.to_ascii_lowercase();
     name == "auth" || name == "key" || name == "sig" || name == "x-auth" || TELLING.iter().any(|telling| name.contains(telling))

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     audit::AppendError,
     mcp::{self, ErrorData, Id},
-    wire::http1::{BodyError, HeadError, Headers, Method, ResponseHead, Rewrite, Framing, write_response_head},
+    wire::http1::{BodyError, Framing, HeadError, Headers, Method, ResponseHead, Rewrite, write_response_head},
 };
 
 /// On whose side the fault lies.

@@ -69,7 +69,12 @@ async fn copy(client: &mut Side, server: &mut Side, idle: std::time::Duration) -
     (up, down, ends.map(drop))
 }
 
-async fn one_way(from: &mut super::stream::Reads<'_>, to: super::stream::Writes, idle: std::time::Duration, count: &mut u64) -> io::Result<()> {
+async fn one_way(
+    from: &mut super::stream::Reads<'_>,
+    to: super::stream::Writes,
+    idle: std::time::Duration,
+    count: &mut u64,
+) -> io::Result<()> {
     loop {
         let piece: Bytes = from.take();
         if !piece.is_empty() {

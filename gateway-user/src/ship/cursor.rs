@@ -26,17 +26,13 @@ struct Cursor {
 
 /// The place noted, or the log's beginning.
 pub(super) fn load(options: &ShipOptions) -> Result<Place, ShipError> {
-    let failed = |source| ShipError::Cursor {
-        path: options.cursor.clone(),
-        source,
-    };
+    let failed = |source| ShipError::Cursor { path: options.cursor.clone(), source };
     let text = match fs::read(&options.cursor) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::default()),
         Err(error) => return Err(failed(error)),
     };
-    let cursor: Cursor =
-        serde_json::from_slice(&text).map_err(|error| failed(io::Error::other(error)))?;
+    let cursor: Cursor = serde_json::from_slice(&text).map_err(|error| failed(io::Error::other(error)))?;
     if cursor.log != options.log.as_str() || cursor.stream != options.stream {
         return Err(ShipError::OtherCursor {
             path: options.cursor.clone(),
@@ -44,31 +40,14 @@ pub(super) fn load(options: &ShipOptions) -> Result<Place, ShipError> {
             wanted: format!("log {} for stream {}", options.log, options.stream),
         });
     }
-    Ok(Place {
-        next: cursor.next,
-        segment: cursor.segment,
-        offset: cursor.offset,
-    })
+    Ok(Place { next: cursor.next, segment: cursor.segment, offset: cursor.offset })
 }
 
 pub(super) fn save(options: &ShipOptions, place: Place) -> Result<(), ShipError> {
-    let Place {
-        next,
-        segment,
-        offset,
-    } = place;
-    let cursor = Cursor {
-        log: options.log.as_str().to_owned(),
-        stream: options.stream.clone(),
-        next,
-        segment,
-        offset,
-    };
+    let Place { next, segment, offset } = place;
+    let cursor = Cursor { log: options.log.as_str().to_owned(), stream: options.stream.clone(), next, segment, offset };
     serde_json::to_vec(&cursor)
         .map_err(io::Error::other)
         .and_then(|text| segment::replace_file(&options.cursor, &text))
-        .map_err(|source| ShipError::Cursor {
-            path: options.cursor.clone(),
-            source,
-        })
+        .map_err(|source| ShipError::Cursor { path: options.cursor.clone(), source })
 }

@@ -1,8 +1,7 @@
 //! One request to Kinesis, and what its answer means.
 
 use aws_config::{
-    BehaviorVersion, Region, retry::RetryConfig,
-    stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig,
+    BehaviorVersion, Region, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig,
 };
 use aws_sdk_kinesis::{
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
@@ -22,9 +21,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn new(options: &ShipOptions) -> Result<Client, ShipError> {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .build_https();
+        let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
         let timeouts = TimeoutConfig::builder()
             .operation_timeout(options.timeout)
             .connect_timeout(options.timeout.min(std::time::Duration::from_secs(5)));
@@ -42,17 +39,10 @@ impl Client {
         }
         let config = loader.load().await;
         let Some(region) = config.region().map(ToString::to_string) else {
-            return Err(ShipError::NoRegion {
-                stream: options.stream.clone(),
-            });
+            return Err(ShipError::NoRegion { stream: options.stream.clone() });
         };
         let inner = aws_sdk_kinesis::Client::new(&config);
-        Ok(Client {
-            inner,
-            stream: options.stream.clone(),
-            region,
-            key: options.log.as_str().to_owned(),
-        })
+        Ok(Client { inner, stream: options.stream.clone(), region, key: options.log.as_str().to_owned() })
     }
 
     /// Sends one entry.
@@ -60,19 +50,10 @@ impl Client {
     /// # Errors
     /// Unless the stream has acknowledged it: why not. It may have arrived all the same.
     pub(super) async fn send(&self, data: Vec<u8>) -> Result<(), String> {
-        let entry = PutRecordsRequestEntry::builder()
-            .data(Blob::new(data))
-            .partition_key(&self.key)
-            .build();
+        let entry = PutRecordsRequestEntry::builder().data(Blob::new(data)).partition_key(&self.key).build();
         let entry = entry.map_err(|error| error.to_string())?;
-        let answer = self
-            .inner
-            .put_records()
-            .stream_name(&self.stream)
-            .records(entry)
-            .send()
-            .await
-            .map_err(|error| self.explain(&error))?;
+        let answer =
+            self.inner.put_records().stream_name(&self.stream).records(entry).send().await.map_err(|error| self.explain(&error))?;
         match answer.records() {
             [record] => match (record.error_code(), record.sequence_number()) {
                 (Some(code), _) => Err(format!(
@@ -83,18 +64,12 @@ impl Client {
                 (None, Some(_)) => Ok(()),
                 (None, None) => Err(self.nonsense("without saying what became of the entry")),
             },
-            records => Err(self.nonsense(&format!(
-                "about {} entries, and one was sent",
-                records.len()
-            ))),
+            records => Err(self.nonsense(&format!("about {} entries, and one was sent", records.len()))),
         }
     }
 
     fn nonsense(&self, what: &str) -> String {
-        format!(
-            "Kinesis answered {what} (stream {}); is the endpoint really Kinesis?",
-            self.stream
-        )
+        format!("Kinesis answered {what} (stream {}); is the endpoint really Kinesis?", self.stream)
     }
 
     fn explain<E>(&self, error: &SdkError<E>) -> String
@@ -103,27 +78,18 @@ impl Client {
     {
         let Client { stream, region, .. } = self;
         match error {
-            SdkError::ServiceError(answer) => match (
-                answer.err().code(),
-                answer.err().message().unwrap_or("no reason given"),
-            ) {
+            SdkError::ServiceError(answer) => match (answer.err().code(), answer.err().message().unwrap_or("no reason given")) {
                 (Some("ResourceNotFoundException"), message) => {
                     format!("stream {stream} does not exist in {region}: {message}")
                 }
                 (Some(code), message) => format!("stream {stream} in {region}: {code}: {message}"),
-                (None, _) => self.nonsense(&format!(
-                    "with status {} and no error code",
-                    answer.raw().status()
-                )),
+                (None, _) => self.nonsense(&format!("with status {} and no error code", answer.raw().status())),
             },
             SdkError::ResponseError(_) => self.nonsense("what cannot be read"),
-            SdkError::TimeoutError(_) => format!(
-                "no answer from Kinesis in time (stream {stream} in {region}); it may have arrived all the same"
-            ),
-            other => format!(
-                "Kinesis could not be asked (stream {stream} in {region}): {}",
-                DisplayErrorContext(other)
-            ),
+            SdkError::TimeoutError(_) => {
+                format!("no answer from Kinesis in time (stream {stream} in {region}); it may have arrived all the same")
+            }
+            other => format!("Kinesis could not be asked (stream {stream} in {region}): {}", DisplayErrorContext(other)),
         }
     }
 }

@@ -38,9 +38,7 @@ impl Metrics {
     pub fn lag(&self) -> Duration {
         match self.oldest.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
-            oldest => Duration::from_millis(
-                u64::try_from(jiff::Timestamp::now().as_millisecond() - oldest).unwrap_or(0),
-            ),
+            oldest => Duration::from_millis(u64::try_from(jiff::Timestamp::now().as_millisecond() - oldest).unwrap_or(0)),
         }
     }
 

@@ -85,9 +85,7 @@ pub enum ShipError {
         source: std::io::Error,
     },
     /// The cursor speaks of another log or stream.
-    #[error(
-        "{path} is about {is}, and this is {wanted}; to ship this log from its beginning, remove that file"
-    )]
+    #[error("{path} is about {is}, and this is {wanted}; to ship this log from its beginning, remove that file")]
     OtherCursor {
         /// The cursor's file.
         path: PathBuf,
@@ -127,9 +125,7 @@ pub enum ShipError {
         what: String,
     },
     /// No region.
-    #[error(
-        "it is not known in which AWS region the stream {stream} is; set `kinesis.region` or AWS_REGION"
-    )]
+    #[error("it is not known in which AWS region the stream {stream} is; set `kinesis.region` or AWS_REGION")]
     NoRegion {
         /// Name of the stream.
         stream: String,
@@ -148,29 +144,15 @@ pub struct Ship {
 /// # Errors
 /// [`ShipError`] if what is on this host does not allow it. A stream that cannot be reached or
 /// does not exist is no such error: that is tried for ever, and told by [`Metrics`].
-pub async fn start(
-    options: ShipOptions,
-    committed: watch::Receiver<Committed>,
-) -> Result<Ship, ShipError> {
+pub async fn start(options: ShipOptions, committed: watch::Receiver<Committed>) -> Result<Ship, ShipError> {
     let from = cursor::load(&options)?;
     let reader = read::Reader::new(&options, from, committed.borrow().next)?;
     let client = kinesis::Client::new(&options).await?;
     let metrics = Arc::new(Metrics::default());
     let (stop, stopping) = watch::channel(None);
-    let shipper = run::Shipper {
-        options,
-        client,
-        reader,
-        committed,
-        stopping,
-        metrics: metrics.clone(),
-    };
+    let shipper = run::Shipper { options, client, reader, committed, stopping, metrics: metrics.clone() };
     let task = tokio::spawn(shipper.run());
-    Ok(Ship {
-        metrics,
-        stop,
-        task,
-    })
+    Ok(Ship { metrics, stop, task })
 }
 
 impl Ship {

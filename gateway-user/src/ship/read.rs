@@ -41,24 +41,12 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Reads from `place` on; `log_next` is the seq that the log gives next.
-    pub(super) fn new(
-        options: &ShipOptions,
-        place: Place,
-        log_next: u64,
-    ) -> Result<Reader, ShipError> {
+    pub(super) fn new(options: &ShipOptions, place: Place, log_next: u64) -> Result<Reader, ShipError> {
         if place.next > log_next {
-            return Err(ShipError::Ahead {
-                shipped: place.next - 1,
-                log_next,
-            });
+            return Err(ShipError::Ahead { shipped: place.next - 1, log_next });
         }
         let log = options.log.as_str().to_owned();
-        let reader = Reader {
-            dir: options.dir.clone(),
-            max_data: options.max_entry.saturating_sub(log.len()),
-            log,
-            place,
-        };
+        let reader = Reader { dir: options.dir.clone(), max_data: options.max_entry.saturating_sub(log.len()), log, place };
         reader.segments()?;
         Ok(reader)
     }
@@ -68,14 +56,7 @@ impl Reader {
         if self.place.next >= committed.next {
             return Ok(None);
         }
-        let mut batch = Batch {
-            data: Vec::new(),
-            records: 0,
-            oversize: 0,
-            at: String::new(),
-            next: self.place,
-            full: false,
-        };
+        let mut batch = Batch { data: Vec::new(), records: 0, oversize: 0, at: String::new(), next: self.place, full: false };
         for segment in self.segments()? {
             self.fill(&mut batch, &segment, committed)?;
             if batch.full || batch.next.next >= committed.next {
@@ -83,10 +64,7 @@ impl Reader {
             }
         }
         let what = format!("record {} is on disk, and not found", batch.next.next);
-        Err(ShipError::Log {
-            path: self.dir.clone(),
-            what,
-        })
+        Err(ShipError::Log { path: self.dir.clone(), what })
     }
 
     /// Bytes between the place and the end of what is committed, about.
@@ -98,11 +76,7 @@ impl Reader {
             } else {
                 fs::metadata(&segment.path).map_or(0, |file| file.len())
             };
-            let from = if segment.first == self.place.segment {
-                self.place.offset
-            } else {
-                0
-            };
+            let from = if segment.first == self.place.segment { self.place.offset } else { 0 };
             bytes += length.saturating_sub(from);
         }
         Ok(bytes)
@@ -110,49 +84,23 @@ impl Reader {
 
     /// Those from the place on.
     fn segments(&self) -> Result<Vec<Segment>, ShipError> {
-        let failed = |error: std::io::Error| ShipError::Log {
-            path: self.dir.clone(),
-            what: error.to_string(),
-        };
+        let failed = |error: std::io::Error| ShipError::Log { path: self.dir.clone(), what: error.to_string() };
         let mut segments = segment::list(&self.dir).map_err(failed)?;
-        match segments
-            .iter()
-            .rposition(|segment| segment.first <= self.place.next)
-        {
+        match segments.iter().rposition(|segment| segment.first <= self.place.next) {
             Some(at) => Ok(segments.split_off(at)),
             None => {
                 let oldest = segments.first().map_or(0, |segment| segment.first);
-                Err(ShipError::Removed {
-                    next: self.place.next,
-                    oldest,
-                    dir: self.dir.clone(),
-                })
+                Err(ShipError::Removed { next: self.place.next, oldest, dir: self.dir.clone() })
             }
         }
     }
 
-    fn fill(
-        &self,
-        batch: &mut Batch,
-        segment: &Segment,
-        committed: Committed,
-    ) -> Result<(), ShipError> {
+    fn fill(&self, batch: &mut Batch, segment: &Segment, committed: Committed) -> Result<(), ShipError> {
         let path: &Path = &segment.path;
-        let failed = |what: String| ShipError::Log {
-            path: path.to_owned(),
-            what,
-        };
+        let failed = |what: String| ShipError::Log { path: path.to_owned(), what };
         let io = |error: std::io::Error| failed(error.to_string());
-        let from = if segment.first == batch.next.segment {
-            batch.next.offset
-        } else {
-            0
-        };
-        let to = if segment.first == committed.segment {
-            committed.offset
-        } else {
-            u64::MAX
-        };
+        let from = if segment.first == batch.next.segment { batch.next.offset } else { 0 };
+        let to = if segment.first == committed.segment { committed.offset } else { u64::MAX };
         let mut file = File::open(path).map_err(io)?;
         file.seek(SeekFrom::Start(from)).map_err(io)?;
         let mut lines = Lines::new(file.take(to.saturating_sub(from)), from);
@@ -161,18 +109,13 @@ impl Reader {
                 break;
             };
             let wanted = batch.next.next;
-            let line = parse(raw.bytes).map_err(|fault| {
-                failed(format!("record {wanted} at byte {}: {fault}", raw.offset))
-            })?;
+            let line = parse(raw.bytes).map_err(|fault| failed(format!("record {wanted} at byte {}: {fault}", raw.offset)))?;
             let (seq, log) = (line.head.seq, line.head.log);
             if seq < wanted && log == self.log {
                 continue;
             }
             if seq != wanted || log != self.log {
-                return Err(failed(format!(
-                    "record {wanted} is wanted at byte {}, and record {seq} of log {log} is there",
-                    raw.offset
-                )));
+                return Err(failed(format!("record {wanted} is wanted at byte {}, and record {seq} of log {log} is there", raw.offset)));
             }
             let short;
             let mut bytes = raw.bytes;
@@ -193,11 +136,7 @@ impl Reader {
             batch.records += 1;
             batch.oversize += u64::from(oversize);
             let offset = raw.offset + raw.bytes.len() as u64 + 1;
-            batch.next = Place {
-                next: wanted + 1,
-                segment: segment.first,
-                offset,
-            };
+            batch.next = Place { next: wanted + 1, segment: segment.first, offset };
         }
         Ok(())
     }

@@ -54,18 +54,13 @@ impl Shipper {
     }
 
     fn time_is_up(&self) -> bool {
-        self.stopping
-            .borrow()
-            .is_some_and(|until| until <= Instant::now())
+        self.stopping.borrow().is_some_and(|until| until <= Instant::now())
     }
 
     /// The next entry; waits a little for a full one.
     async fn take(&mut self) -> Result<Option<Batch>, ShipError> {
         let first = self.read().await?;
-        if first.as_ref().is_none_or(|batch| batch.full)
-            || self.options.linger.is_zero()
-            || self.stopping.borrow().is_some()
-        {
+        if first.as_ref().is_none_or(|batch| batch.full) || self.options.linger.is_zero() || self.stopping.borrow().is_some() {
             return Ok(first);
         }
         tokio::select! {
@@ -78,27 +73,13 @@ impl Shipper {
     async fn read(&mut self) -> Result<Option<Batch>, ShipError> {
         let committed = *self.committed.borrow_and_update();
         let reader = self.reader.clone();
-        let read =
-            spawn_blocking(move || Ok((reader.batch(committed)?, reader.backlog(committed)?)))
-                .await;
-        let (batch, bytes) = read.unwrap_or_else(|died| {
-            Err(ShipError::Log {
-                path: self.options.dir.clone(),
-                what: died.to_string(),
-            })
-        })?;
+        let read = spawn_blocking(move || Ok((reader.batch(committed)?, reader.backlog(committed)?))).await;
+        let (batch, bytes) = read.unwrap_or_else(|died| Err(ShipError::Log { path: self.options.dir.clone(), what: died.to_string() }))?;
         let metrics = &self.metrics;
-        metrics
-            .backlog_records
-            .store(committed.next - self.reader.place.next, Ordering::Relaxed);
+        metrics.backlog_records.store(committed.next - self.reader.place.next, Ordering::Relaxed);
         metrics.backlog_bytes.store(bytes, Ordering::Relaxed);
-        let oldest = batch
-            .as_ref()
-            .and_then(|batch| batch.at.parse::<jiff::Timestamp>().ok());
-        metrics.oldest.store(
-            oldest.map_or(0, |at| at.as_millisecond()),
-            Ordering::Relaxed,
-        );
+        let oldest = batch.as_ref().and_then(|batch| batch.at.parse::<jiff::Timestamp>().ok());
+        metrics.oldest.store(oldest.map_or(0, |at| at.as_millisecond()), Ordering::Relaxed);
         Ok(batch)
     }
 
@@ -129,18 +110,10 @@ impl Shipper {
         }
         let metrics = &self.metrics;
         metrics.last_error.store(None);
-        metrics
-            .shipped_records
-            .fetch_add(batch.records, Ordering::Relaxed);
-        metrics
-            .shipped_bytes
-            .fetch_add(batch.data.len() as u64, Ordering::Relaxed);
-        metrics
-            .oversize
-            .fetch_add(batch.oversize, Ordering::Relaxed);
-        metrics
-            .backlog_records
-            .fetch_sub(batch.records, Ordering::Relaxed);
+        metrics.shipped_records.fetch_add(batch.records, Ordering::Relaxed);
+        metrics.shipped_bytes.fetch_add(batch.data.len() as u64, Ordering::Relaxed);
+        metrics.oversize.fetch_add(batch.oversize, Ordering::Relaxed);
+        metrics.backlog_records.fetch_sub(batch.records, Ordering::Relaxed);
         if batch.oversize > 0 {
             tracing::warn!(
                 records = batch.oversize,
@@ -172,15 +145,10 @@ impl Shipper {
     }
 
     async fn pause(&mut self, failures: u32) {
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << failures.saturating_sub(1).min(16))
-            .min(self.options.max_backoff);
+        let pause = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(self.options.max_backoff);
         let until = Instant::now() + jitter(pause);
         loop {
-            let end = self
-                .stopping
-                .borrow_and_update()
-                .map_or(until, |stop| until.min(stop));
+            let end = self.stopping.borrow_and_update().map_or(until, |stop| until.min(stop));
             tokio::select! {
                 () = sleep_until(end) => return,
                 _ = self.stopping.changed() => {}

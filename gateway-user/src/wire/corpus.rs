@@ -9,14 +9,8 @@ impl Block {
         self.all(key).next()
     }
 
-    pub(crate) fn all<'b, 'k>(
-        &'b self,
-        key: &'k str,
-    ) -> impl Iterator<Item = &'b str> + use<'b, 'k> {
-        self.0
-            .iter()
-            .filter(move |(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
+    pub(crate) fn all<'b, 'k>(&'b self, key: &'k str) -> impl Iterator<Item = &'b str> + use<'b, 'k> {
+        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     /// The name, for messages of failed tests.
@@ -36,28 +30,13 @@ impl Block {
 }
 
 pub(crate) fn blocks(file: &str) -> Vec<Block> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("corpus")
-        .join(file);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(file);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let blocks: Vec<Block> = text
         .split("\n\n")
-        .map(|block| {
-            block
-                .lines()
-                .filter(|line| !line.starts_with('#') && !line.is_empty())
-        })
-        .map(|lines| {
-            lines.map(|line| {
-                line.split_once(':')
-                    .unwrap_or_else(|| panic!("{file}: {line}"))
-            })
-        })
-        .map(|lines| {
-            lines
-                .map(|(k, v)| (k.to_owned(), v.strip_prefix(' ').unwrap_or(v).to_owned()))
-                .collect()
-        })
+        .map(|block| block.lines().filter(|line| !line.starts_with('#') && !line.is_empty()))
+        .map(|lines| lines.map(|line| line.split_once(':').unwrap_or_else(|| panic!("{file}: {line}"))))
+        .map(|lines| lines.map(|(k, v)| (k.to_owned(), v.strip_prefix(' ').unwrap_or(v).to_owned())).collect())
         .map(Block)
         .filter(|block| !block.0.is_empty())
         .collect();
@@ -73,10 +52,7 @@ fn decoded(text: &str, all: bool) -> Vec<u8> {
             (b'\\', [b'x', high, low, ..]) => {
                 let hex = [*high, *low];
                 let hex = std::str::from_utf8(&hex).expect("ASCII");
-                (
-                    u8::from_str_radix(hex, 16).expect("two hexadecimal digits"),
-                    4,
-                )
+                (u8::from_str_radix(hex, 16).expect("two hexadecimal digits"), 4)
             }
             (b'\\', [b'r', ..]) if all => (b'\r', 2),
             (b'\\', [b'n', ..]) if all => (b'\n', 2),

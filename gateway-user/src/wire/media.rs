@@ -4,9 +4,7 @@ use super::http1::Headers;
 
 /// A field that must stand once stands more often, or cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the header field `{0}` stands more than once or cannot be read; what the body is, is not certain"
-)]
+#[error("the header field `{0}` stands more than once or cannot be read; what the body is, is not certain")]
 pub struct Unclear(
     /// The name of the field.
     pub &'static str,
@@ -35,10 +33,7 @@ pub fn media_type(headers: &Headers) -> Result<Option<MediaType>, Unclear> {
     let mut parts = value.split(';');
     let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
     let fits = |part: &str| !part.is_empty() && part.bytes().all(super::http1::is_token);
-    if !essence
-        .split_once('/')
-        .is_some_and(|(top, sub)| fits(top) && fits(sub))
-    {
+    if !essence.split_once('/').is_some_and(|(top, sub)| fits(top) && fits(sub)) {
         return Err(unclear());
     }
     let mut charset = None;
@@ -64,9 +59,7 @@ pub fn media_type(headers: &Headers) -> Result<Option<MediaType>, Unclear> {
 pub fn content_encoding(headers: &Headers) -> Result<Vec<String>, Unclear> {
     let mut codings = Vec::new();
     for token in headers.tokens("content-encoding") {
-        let token = std::str::from_utf8(token)
-            .map_err(|_| Unclear("Content-Encoding"))?
-            .to_ascii_lowercase();
+        let token = std::str::from_utf8(token).map_err(|_| Unclear("Content-Encoding"))?.to_ascii_lowercase();
         if token != "identity" {
             codings.push(token);
         }

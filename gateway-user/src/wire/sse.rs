@@ -25,10 +25,7 @@ pub struct Event {
 impl Event {
     /// The event type that a client sees.
     pub fn kind(&self) -> &[u8] {
-        self.event
-            .as_deref()
-            .filter(|kind| !kind.is_empty())
-            .unwrap_or(b"message")
+        self.event.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(b"message")
     }
 }
 
@@ -36,9 +33,7 @@ impl Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {
     /// An event that does not end.
-    #[error(
-        "a server-sent event is longer than the limit of {limit} bytes; raise the limit or have the server send less at once"
-    )]
+    #[error("a server-sent event is longer than the limit of {limit} bytes; raise the limit or have the server send less at once")]
     TooLarge {
         /// The limit, in bytes.
         limit: usize,
@@ -104,15 +99,7 @@ impl Splitter {
     /// Refuses events of more than `max_event` bytes.
     pub fn new(max_event: usize) -> Self {
         let pending = Pending::Shared(Bytes::new());
-        Self {
-            max_event,
-            pending,
-            at: 0,
-            line: 0,
-            after_cr: false,
-            starts_after_cr: false,
-            first: true,
-        }
+        Self { max_event, pending, at: 0, line: 0, after_cr: false, starts_after_cr: false, first: true }
     }
 
     /// Adds what was received.
@@ -120,8 +107,7 @@ impl Splitter {
         match &mut self.pending {
             pending if pending.bytes().is_empty() => self.pending = Pending::Shared(chunk),
             Pending::Shared(rest) => {
-                let mut joined =
-                    BytesMut::with_capacity((rest.len() + chunk.len()).next_power_of_two());
+                let mut joined = BytesMut::with_capacity((rest.len() + chunk.len()).next_power_of_two());
                 joined.extend_from_slice(rest);
                 joined.extend_from_slice(&chunk);
                 self.pending = Pending::Owned(joined);
@@ -134,10 +120,7 @@ impl Splitter {
     ///
     /// # Errors
     /// [`SseError::TooLarge`] when a block is longer than the limit.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it is fallible and resumes: not an Iterator"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "it is fallible and resumes: not an Iterator")]
     pub fn next(&mut self) -> Result<Option<Event>, SseError> {
         let end = match self.find_end() {
             Some(found) => found,
@@ -156,9 +139,7 @@ impl Splitter {
     }
 
     fn too_large(&self) -> SseError {
-        SseError::TooLarge {
-            limit: self.max_event,
-        }
+        SseError::TooLarge { limit: self.max_event }
     }
 
     /// The end of the first blank line, with its LF if that is here already.
@@ -201,13 +182,7 @@ impl Splitter {
 }
 
 fn read_block(raw: Bytes, starts_after_cr: bool, first: bool) -> Event {
-    let mut event = Event {
-        raw: raw.clone(),
-        event: None,
-        data: None,
-        id: None,
-        retry: None,
-    };
+    let mut event = Event { raw: raw.clone(), event: None, data: None, id: None, retry: None };
     let mut joined: Option<BytesMut> = None;
     let mut at = 0;
     if starts_after_cr && raw.starts_with(b"\n") {
@@ -218,13 +193,8 @@ fn read_block(raw: Bytes, starts_after_cr: bool, first: bool) -> Event {
     while at < raw.len() {
         let end = memchr::memchr2(b'\r', b'\n', &raw[at..]).map_or(raw.len(), |found| at + found);
         let line = at..end;
-        at = if raw[end..].starts_with(b"\r\n") {
-            end + 2
-        } else {
-            end + 1
-        };
-        let colon =
-            memchr::memchr(b':', &raw[line.clone()]).map_or(line.end, |found| line.start + found);
+        at = if raw[end..].starts_with(b"\r\n") { end + 2 } else { end + 1 };
+        let colon = memchr::memchr(b':', &raw[line.clone()]).map_or(line.end, |found| line.start + found);
         let mut value = (colon + 1).min(line.end)..line.end;
         if raw.get(value.start) == Some(&b' ') && !value.is_empty() {
             value.start += 1;
@@ -247,10 +217,9 @@ fn read_block(raw: Bytes, starts_after_cr: bool, first: bool) -> Event {
             b"event" => event.event = Some(raw.slice(value)),
             b"id" if !raw[value.clone()].contains(&0) => event.id = Some(raw.slice(value)),
             b"retry" => {
-                let digits = raw[value].iter().try_fold(0u64, |n, b| {
-                    b.is_ascii_digit()
-                        .then(|| n.saturating_mul(10).saturating_add(u64::from(b - b'0')))
-                });
+                let digits = raw[value]
+                    .iter()
+                    .try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n.saturating_mul(10).saturating_add(u64::from(b - b'0'))));
                 event.retry = digits.or(event.retry);
             }
             _ => {}

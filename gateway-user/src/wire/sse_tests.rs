@@ -21,10 +21,7 @@ fn events(pieces: &[&[u8]]) -> (Vec<Event>, Option<Event>) {
 /// What a client sees of events: without blocks that have no data.
 fn seen(events: &[Event]) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    events
-        .iter()
-        .filter_map(|e| Some((text(e.kind()), text(e.data.as_deref()?))))
-        .collect()
+    events.iter().filter_map(|e| Some((text(e.kind()), text(e.data.as_deref()?)))).collect()
 }
 
 fn one(stream: &str) -> Event {
@@ -52,16 +49,7 @@ fn fields_are_read_as_the_standard_says() {
 #[test]
 fn comments_and_blank_lines_pass_without_data() {
     let (events, rest) = events(&[b": ping\n\n\n\r\n:\r\n\r\ndata: x\n\n"]);
-    assert_eq!(
-        events.iter().map(|e| &e.raw[..]).collect::<Vec<_>>(),
-        [
-            &b": ping\n\n"[..],
-            b"\n",
-            b"\r\n",
-            b":\r\n\r\n",
-            b"data: x\n\n"
-        ]
-    );
+    assert_eq!(events.iter().map(|e| &e.raw[..]).collect::<Vec<_>>(), [&b": ping\n\n"[..], b"\n", b"\r\n", b":\r\n\r\n", b"data: x\n\n"]);
     assert_eq!(seen(&events), [("message".to_owned(), "x".to_owned())]);
     assert_eq!(rest, None);
 }
@@ -103,10 +91,7 @@ fn an_unfinished_event_is_the_rest() {
     let (events, rest) = events(&[b"data: x\n\ndata: y\nid: 3"]);
     assert_eq!(events.len(), 1);
     let rest = rest.unwrap();
-    assert_eq!(
-        (&rest.raw[..], rest.data.as_deref()),
-        (&b"data: y\nid: 3"[..], Some(&b"y"[..]))
-    );
+    assert_eq!((&rest.raw[..], rest.data.as_deref()), (&b"data: y\nid: 3"[..], Some(&b"y"[..])));
 }
 
 #[test]

@@ -15,55 +15,31 @@ use gateway_user::audit::{AppendError, Durability, Effect, Kind, Log, OpenError,
 fn records_are_numbered_in_the_order_of_the_calls_and_verify() {
     let dir = dir();
     let (log, recovered) = Log::open(options(dir.path())).unwrap();
-    assert_eq!(
-        (recovered.records, recovered.cut, recovered.unknown),
-        (0, None, vec![])
-    );
+    assert_eq!((recovered.records, recovered.cut, recovered.unknown), (0, None, vec![]));
     let appender = log.appender();
     let waiting: Vec<_> = (0..100)
         .map(|n| {
-            let durability = if n % 3 == 0 {
-                Durability::Sync
-            } else {
-                Durability::Os
-            };
+            let durability = if n % 3 == 0 { Durability::Sync } else { Durability::Os };
             appender.append(entry(&format!("{{\"n\":{n}}}"), Effect::None), durability)
         })
         .collect();
-    let seqs: Vec<u64> = block_on(futures_util::future::join_all(waiting))
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
+    let seqs: Vec<u64> = block_on(futures_util::future::join_all(waiting)).into_iter().map(Result::unwrap).collect();
     assert_eq!(seqs, (0..100).collect::<Vec<_>>());
     log.close().unwrap();
     assert_whole(dir.path(), 100);
     for (n, (kind, body)) in records(dir.path()).iter().enumerate() {
-        assert_eq!(
-            (kind.as_str(), body["n"].as_u64()),
-            ("request", Some(n as u64))
-        );
+        assert_eq!((kind.as_str(), body["n"].as_u64()), ("request", Some(n as u64)));
     }
-    assert_eq!(
-        append(&appender, "{}", Effect::None, Durability::Sync),
-        Err(AppendError::Closed)
-    );
+    assert_eq!(append(&appender, "{}", Effect::None, Durability::Sync), Err(AppendError::Closed));
 }
 
 #[test]
 fn it_works_the_same_without_io_uring() {
     let dir = dir();
     for count in [50, 100] {
-        let (log, _) = Log::open(Options {
-            io_uring: false,
-            ..options(dir.path())
-        })
-        .unwrap();
+        let (log, _) = Log::open(Options { io_uring: false, ..options(dir.path()) }).unwrap();
         assert!(log.driver().contains("switched off"), "{}", log.driver());
-        append_all(
-            &log.appender(),
-            &vec!["{}".to_owned(); 50],
-            Durability::Sync,
-        );
+        append_all(&log.appender(), &vec!["{}".to_owned(); 50], Durability::Sync);
         log.close().unwrap();
         assert_whole(dir.path(), count);
     }
@@ -81,30 +57,16 @@ fn fifty_thousand_records_from_sixty_four_tasks_on_two_runtimes_verify_over_many
     const TASKS: u64 = 64;
     const EACH: u64 = 782;
     let dir = dir();
-    let (log, _) = Log::open(Options {
-        segment_size: 1 << 20,
-        ..Options::new(dir.path())
-    })
-    .unwrap();
+    let (log, _) = Log::open(Options { segment_size: 1 << 20, ..Options::new(dir.path()) }).unwrap();
     let appender = log.appender();
     let task = move |task: u64| {
         let appender = appender.clone();
         async move {
             let (mut seqs, mut last) = (Vec::new(), None);
             for n in 0..EACH {
-                let durability = if (n + task).is_multiple_of(2) {
-                    Durability::Sync
-                } else {
-                    Durability::Os
-                };
-                let body = format!(
-                    "{{\"task\":{task},\"n\":{n},\"pad\":\"{}\"}}",
-                    "x".repeat(200)
-                );
-                let seq = appender
-                    .append(entry(&body, Effect::None), durability)
-                    .await
-                    .unwrap();
+                let durability = if (n + task).is_multiple_of(2) { Durability::Sync } else { Durability::Os };
+                let body = format!("{{\"task\":{task},\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(200));
+                let seq = appender.append(entry(&body, Effect::None), durability).await.unwrap();
                 assert!(last.is_none_or(|last| last < seq), "answered out of order");
                 last = Some(seq);
                 seqs.push(seq);
@@ -117,9 +79,7 @@ fn fifty_thousand_records_from_sixty_four_tasks_on_two_runtimes_verify_over_many
         move || {
             let runtime = compio::runtime::Runtime::new().unwrap();
             runtime.block_on(async {
-                let tasks: Vec<_> = (0..TASKS / 2)
-                    .map(|n| compio::runtime::spawn(task(n)))
-                    .collect();
+                let tasks: Vec<_> = (0..TASKS / 2).map(|n| compio::runtime::spawn(task(n))).collect();
                 let mut all = Vec::new();
                 for (n, task) in tasks.into_iter().enumerate() {
                     all.push((n as u64, task.await.unwrap()));
@@ -128,14 +88,9 @@ fn fifty_thousand_records_from_sixty_four_tasks_on_two_runtimes_verify_over_many
             })
         }
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let mut all = runtime.block_on(async {
-        let tasks: Vec<_> = (TASKS / 2..TASKS)
-            .map(|n| (n, tokio::spawn(task(n))))
-            .collect();
+        let tasks: Vec<_> = (TASKS / 2..TASKS).map(|n| (n, tokio::spawn(task(n)))).collect();
         let mut all = Vec::new();
         for (n, task) in tasks {
             all.push((n, task.await.unwrap()));
@@ -150,10 +105,7 @@ fn fifty_thousand_records_from_sixty_four_tasks_on_two_runtimes_verify_over_many
     for (task, seqs) in all {
         for (n, seq) in seqs.into_iter().enumerate() {
             let (_, body) = &records[usize::try_from(seq).unwrap()];
-            assert_eq!(
-                (body["task"].as_u64(), body["n"].as_u64()),
-                (Some(task), Some(n as u64))
-            );
+            assert_eq!((body["task"].as_u64(), body["n"].as_u64()), (Some(task), Some(n as u64)));
             assert!(seen.insert(seq));
         }
     }
@@ -166,11 +118,7 @@ fn fifty_thousand_records_from_sixty_four_tasks_on_two_runtimes_verify_over_many
 fn finished_segments_are_cut_to_their_length_and_the_next_is_named_by_its_first_record() {
     let dir = dir();
     let (log, _) = Log::open(options(dir.path())).unwrap();
-    append_all(
-        &log.appender(),
-        &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 150],
-        Durability::Sync,
-    );
+    append_all(&log.appender(), &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 150], Durability::Sync);
     log.close().unwrap();
     let segments = segments(dir.path());
     assert!(segments.len() >= 3);
@@ -182,35 +130,18 @@ fn finished_segments_are_cut_to_their_length_and_the_next_is_named_by_its_first_
             assert_eq!(bytes.len(), 64 << 10);
         }
     }
-    let names: Vec<_> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(
-        names.len(),
-        segments.len() + 2,
-        "only the segments, log.json and lock are left: {names:?}"
-    );
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), segments.len() + 2, "only the segments, log.json and lock are left: {names:?}");
 }
 
 #[test]
 fn what_no_log_could_hold_is_refused_by_name() {
     let dir = dir();
-    let (log, _) = Log::open(Options {
-        max_queued_bytes: 20_000,
-        ..options(dir.path())
-    })
-    .unwrap();
+    let (log, _) = Log::open(Options { max_queued_bytes: 20_000, ..options(dir.path()) }).unwrap();
     let appender = log.appender();
     for body in ["", "[]", "{\"a\":\n1}", "{\"a\":1}\n", "{\"a\":1}\r"] {
         let refused = append(&appender, body, Effect::None, Durability::Sync);
-        assert_eq!(
-            refused,
-            Err(AppendError::Malformed {
-                kind: Kind::Request
-            }),
-            "{body:?}"
-        );
+        assert_eq!(refused, Err(AppendError::Malformed { kind: Kind::Request }), "{body:?}");
     }
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(64 << 10));
     let refused = append(&appender, &long, Effect::None, Durability::Sync).unwrap_err();
@@ -218,19 +149,11 @@ fn what_no_log_could_hold_is_refused_by_name() {
 
     let half = format!("{{\"a\":\"{}\"}}", "x".repeat(30_000));
     let refused = append(&appender, &half, Effect::None, Durability::Sync).unwrap_err();
-    assert!(
-        matches!(refused, AppendError::Overloaded { limit: 20_000, .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, AppendError::Overloaded { limit: 20_000, .. }), "{refused}");
     append(&appender, &half, Effect::Closes(0), Durability::Sync).unwrap();
     assert_eq!(appender.queued_bytes(), 0);
 
-    let refused = Log::open(Options {
-        segment_size: 10,
-        ..Options::new(dir.path())
-    })
-    .err()
-    .unwrap();
+    let refused = Log::open(Options { segment_size: 10, ..Options::new(dir.path()) }).err().unwrap();
     assert!(matches!(refused, OpenError::SegmentTooSmall { .. }));
 }
 
@@ -239,10 +162,7 @@ fn two_gateways_cannot_write_one_log() {
     let dir = dir();
     let (log, _) = Log::open(options(dir.path())).unwrap();
     let refused = Log::open(options(dir.path())).err().unwrap().to_string();
-    assert!(
-        refused.contains(&format!("pid {}", std::process::id())),
-        "{refused}"
-    );
+    assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
     log.close().unwrap();
     Log::open(options(dir.path())).unwrap();
 }
@@ -253,32 +173,16 @@ fn what_was_only_cached_is_flushed_within_a_second_or_so() {
     let (log, _) = Log::open(options(dir.path())).unwrap();
     let mut committed = log.committed();
     append(&log.appender(), "{}", Effect::None, Durability::Os).unwrap();
-    assert_eq!(
-        committed.borrow_and_update().next,
-        0,
-        "not on disk, and not said to be"
-    );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(10), committed.changed())
-            .await
-            .unwrap()
-            .unwrap()
-    });
+    assert_eq!(committed.borrow_and_update().next, 0, "not on disk, and not said to be");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), committed.changed()).await.unwrap().unwrap() });
     assert_eq!(committed.borrow().next, 1);
 }
 
 #[test]
 fn a_log_verifies_while_it_is_written() {
     let dir = dir();
-    let (log, _) = Log::open(Options {
-        segment_size: 2 << 20,
-        ..Options::new(dir.path())
-    })
-    .unwrap();
+    let (log, _) = Log::open(Options { segment_size: 2 << 20, ..Options::new(dir.path()) }).unwrap();
     let appender = log.appender();
     let done = Arc::new(AtomicBool::new(false));
     let enough = done.clone();
@@ -297,8 +201,5 @@ fn a_log_verifies_while_it_is_written() {
         assert!(verdict.is_whole(), "{verdict}");
     }
     done.store(true, Ordering::Relaxed);
-    assert!(
-        writer.join().unwrap() > 40,
-        "it was not written while it was verified"
-    );
+    assert!(writer.join().unwrap() > 40, "it was not written while it was verified");
 }

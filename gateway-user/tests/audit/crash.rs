@@ -22,45 +22,23 @@ fn cut_at_every_byte_it_recovers_what_was_whole() {
             }
             fs::write(path, &bytes).unwrap();
             // The newline that fills the rest ends a last line as well as its own would have.
-            let ends = |line: &Vec<u8>, end: usize| {
-                end <= cut || (prepared && end - 1 == cut && !line.is_empty())
-            };
+            let ends = |line: &Vec<u8>, end: usize| end <= cut || (prepared && end - 1 == cut && !line.is_empty());
             let mut end = 0;
             let whole = all.iter().take_while(|line| {
                 end += line.len();
                 ends(line, end)
             });
             let whole = whole.count() as u64;
-            let torn = cut
-                - all[..usize::try_from(whole).unwrap()]
-                    .concat()
-                    .len()
-                    .min(cut);
+            let torn = cut - all[..usize::try_from(whole).unwrap()].concat().len().min(cut);
 
             let (log, recovered) = Log::open(options(crashed.path())).unwrap();
             assert_eq!(recovered.records, whole, "cut at {cut}");
-            assert_eq!(
-                recovered.cut.as_ref().map_or(0, |cut| cut.bytes),
-                torn as u64,
-                "cut at {cut}"
-            );
-            append(
-                &log.appender(),
-                "{\"after\":true}",
-                Effect::None,
-                Durability::Sync,
-            )
-            .unwrap();
+            assert_eq!(recovered.cut.as_ref().map_or(0, |cut| cut.bytes), torn as u64, "cut at {cut}");
+            append(&log.appender(), "{\"after\":true}", Effect::None, Durability::Sync).unwrap();
             log.close().unwrap();
             // A file without room is followed by another, which begins with a record of its own.
-            assert_whole(
-                crashed.path(),
-                whole + u64::from(torn > 0) + u64::from(!prepared) + 1,
-            );
-            let said: Vec<_> = records(crashed.path())
-                .into_iter()
-                .filter(|(kind, _)| kind == "recovery")
-                .collect();
+            assert_whole(crashed.path(), whole + u64::from(torn > 0) + u64::from(!prepared) + 1);
+            let said: Vec<_> = records(crashed.path()).into_iter().filter(|(kind, _)| kind == "recovery").collect();
             assert_eq!(said.len(), usize::from(torn > 0));
             assert!(said.iter().all(|(_, body)| body["cut"]["bytes"] == torn));
         }
@@ -74,17 +52,7 @@ fn a_torn_line_is_reported_as_torn() {
     let used = lines(dir.path()).concat();
     fs::write(&segments(dir.path())[0], &used[..used.len() - 10]).unwrap();
     let verdict = verify(dir.path()).unwrap();
-    assert!(
-        matches!(
-            verdict,
-            Verdict::Torn {
-                records: 2,
-                seq: 2,
-                ..
-            }
-        ),
-        "{verdict}"
-    );
+    assert!(matches!(verdict, Verdict::Torn { records: 2, seq: 2, .. }), "{verdict}");
 }
 
 /// Blanks the 4 KiB page that holds the middle of this line, as if it had never reached the disk.
@@ -92,10 +60,7 @@ fn lose_page(dir: &std::path::Path, line: usize) {
     let all = lines(dir);
     let middle = all[..line].concat().len() + all[line].len() / 2;
     let page = (middle / 4096 * 4096) as u64;
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .open(&segments(dir)[0])
-        .unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&segments(dir)[0]).unwrap();
     file.write_all_at(&[b'\n'; 4096], page).unwrap();
 }
 
@@ -103,28 +68,15 @@ fn lose_page(dir: &std::path::Path, line: usize) {
 fn pages_lost_from_a_write_that_nobody_was_answered_for_are_cut() {
     let dir = dir();
     let (log, _) = Log::open(options(dir.path())).unwrap();
-    append(
-        &log.appender(),
-        "{\"n\":\"on disk\"}",
-        Effect::None,
-        Durability::Sync,
-    )
-    .unwrap();
+    append(&log.appender(), "{\"n\":\"on disk\"}", Effect::None, Durability::Sync).unwrap();
     // Queued at once: one write, or two.
-    append_all(
-        &log.appender(),
-        &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 30],
-        Durability::Os,
-    );
+    append_all(&log.appender(), &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 30], Durability::Os);
     let crashed = copy(dir.path());
     drop(log);
     lose_page(crashed.path(), 15);
     let (log, recovered) = Log::open(options(crashed.path())).unwrap();
     let cut = recovered.cut.unwrap();
-    assert!(
-        (10..=15).contains(&recovered.records) && cut.whole_records >= 10,
-        "{cut:?}"
-    );
+    assert!((10..=15).contains(&recovered.records) && cut.whole_records >= 10, "{cut:?}");
     log.close().unwrap();
     assert_whole(crashed.path(), recovered.records + 1);
 }
@@ -133,25 +85,16 @@ fn pages_lost_from_a_write_that_nobody_was_answered_for_are_cut() {
 fn pages_lost_from_what_was_on_disk_stop_the_gateway() {
     let dir = dir();
     let (log, _) = Log::open(options(dir.path())).unwrap();
-    append_all(
-        &log.appender(),
-        &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 30],
-        Durability::Sync,
-    );
+    append_all(&log.appender(), &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 30], Durability::Sync);
     append(&log.appender(), "{}", Effect::None, Durability::Sync).unwrap();
     log.close().unwrap();
     lose_page(dir.path(), 15);
     let refused = Log::open(options(dir.path())).err().unwrap();
-    let OpenError::Damaged { seq, .. } = &refused else {
-        panic!("{refused}")
-    };
+    let OpenError::Damaged { seq, .. } = &refused else { panic!("{refused}") };
     assert!((10..=15).contains(seq), "{refused}");
     assert!(refused.to_string().contains("audit.dir"), "{refused}");
     let verdict = verify(dir.path()).unwrap();
-    assert!(
-        matches!(verdict, Verdict::Tampered { seq: s, .. } if s == *seq),
-        "{verdict}"
-    );
+    assert!(matches!(verdict, Verdict::Tampered { seq: s, .. } if s == *seq), "{verdict}");
 }
 
 #[test]
@@ -161,11 +104,7 @@ fn calls_in_flight_at_a_crash_get_an_unknown_outcome_over_any_number_of_segments
     let appender = log.appender();
     let open = |body: &str| append(&appender, body, Effect::Opens, Durability::Sync).unwrap();
     let (early, closed) = (open("{\"call\":\"early\"}"), open("{\"call\":\"closed\"}"));
-    append_all(
-        &appender,
-        &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 150],
-        Durability::Sync,
-    );
+    append_all(&appender, &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 150], Durability::Sync);
     append(&appender, "{}", Effect::Closes(closed), Durability::Sync).unwrap();
     let late = open("{\"call\":\"late\"}");
     let crashed = copy(dir.path());
@@ -175,16 +114,8 @@ fn calls_in_flight_at_a_crash_get_an_unknown_outcome_over_any_number_of_segments
     let (log, recovered) = Log::open(options(crashed.path())).unwrap();
     assert_eq!(recovered.unknown, [early, late]);
     log.close().unwrap();
-    let said: Vec<_> = records(crashed.path())
-        .into_iter()
-        .filter(|(kind, _)| kind == "outcome_unknown")
-        .collect();
-    assert_eq!(
-        said.iter()
-            .map(|(_, body)| body["request"].as_u64().unwrap())
-            .collect::<Vec<_>>(),
-        [early, late]
-    );
+    let said: Vec<_> = records(crashed.path()).into_iter().filter(|(kind, _)| kind == "outcome_unknown").collect();
+    assert_eq!(said.iter().map(|(_, body)| body["request"].as_u64().unwrap()).collect::<Vec<_>>(), [early, late]);
     let (_, recovered) = Log::open(options(crashed.path())).unwrap();
     assert!(recovered.unknown.is_empty());
     assert!(verify(crashed.path()).unwrap().is_whole());
@@ -212,11 +143,7 @@ fn a_crash_while_a_segment_begins_loses_nothing() {
 #[test]
 fn a_first_start_that_died_early_begins_again() {
     let dir = dir();
-    fs::write(
-        dir.path().join(format!("{:020}.jsonl", 0)),
-        vec![b'\n'; 1000],
-    )
-    .unwrap();
+    fs::write(dir.path().join(format!("{:020}.jsonl", 0)), vec![b'\n'; 1000]).unwrap();
     let (log, recovered) = Log::open(options(dir.path())).unwrap();
     assert_eq!(recovered.records, 0);
     append(&log.appender(), "{}", Effect::None, Durability::Sync).unwrap();
@@ -243,8 +170,5 @@ fn the_name_of_the_log_is_made_again_from_its_records_and_never_exchanged() {
     let refused = Log::open(options(dir.path())).err().unwrap().to_string();
     assert!(refused.contains("belongs to log"), "{refused}");
     let verdict = verify(dir.path()).unwrap();
-    assert!(
-        matches!(verdict, Verdict::Tampered { seq: 0, .. }),
-        "{verdict}"
-    );
+    assert!(matches!(verdict, Verdict::Tampered { seq: 0, .. }), "{verdict}");
 }

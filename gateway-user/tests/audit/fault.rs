@@ -48,37 +48,18 @@ fn a_full_disk_denies_says_so_in_the_log_and_goes_on_when_there_is_room() {
         // SAFETY: the new namespace concerns this thread and those it starts; no descriptor table is unshared.
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
             .expect("this test mounts a file system: run it as root");
-        mount_change(
-            "/",
-            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-        )
-        .unwrap();
-        mount(
-            "none",
-            &path,
-            "tmpfs",
-            MountFlags::empty(),
-            Some(c"size=512k"),
-        )
-        .unwrap();
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        mount("none", &path, "tmpfs", MountFlags::empty(), Some(c"size=512k")).unwrap();
         fs::write(path.join("ballast"), vec![0; 128 << 10]).unwrap();
 
         let dir = path.join("log");
-        let options = Options {
-            retry_full: Duration::from_millis(100),
-            ..options(&dir)
-        };
+        let options = Options { retry_full: Duration::from_millis(100), ..options(&dir) };
         let (log, _) = Log::open(options.clone()).unwrap();
         assert!(fill(&log) > 50);
-        let LogState::Full(cause) = log.state() else {
-            panic!("{:?}", log.state())
-        };
+        let LogState::Full(cause) = log.state() else { panic!("{:?}", log.state()) };
         assert!(cause.contains("No space left"), "{cause}");
         let (kind, body) = records(&dir).pop().unwrap();
-        assert_eq!(
-            (kind.as_str(), body["cause"].as_str()),
-            ("log_full", Some(&*cause))
-        );
+        assert_eq!((kind.as_str(), body["cause"].as_str()), ("log_full", Some(&*cause)));
         assert!(verify(&dir).unwrap().is_whole());
 
         // A restart in this state changes nothing.
@@ -86,13 +67,7 @@ fn a_full_disk_denies_says_so_in_the_log_and_goes_on_when_there_is_room() {
         let (log, recovered) = Log::open(options).unwrap();
         assert!(recovered.cut.is_none());
         assert_eq!(fill(&log), 0);
-        assert_eq!(
-            records(&dir)
-                .iter()
-                .filter(|(kind, _)| kind == "log_full")
-                .count(),
-            1
-        );
+        assert_eq!(records(&dir).iter().filter(|(kind, _)| kind == "log_full").count(), 1);
 
         fs::remove_file(path.join("ballast")).unwrap();
         goes_on(&log);
@@ -105,21 +80,12 @@ fn a_full_disk_denies_says_so_in_the_log_and_goes_on_when_there_is_room() {
 #[test]
 fn the_limit_on_the_whole_log_holds_and_old_segments_may_be_moved_away() {
     let dir = dir();
-    let options = Options {
-        max_total_bytes: Some(200 << 10),
-        retry_full: Duration::from_millis(50),
-        ..options(dir.path())
-    };
+    let options = Options { max_total_bytes: Some(200 << 10), retry_full: Duration::from_millis(50), ..options(dir.path()) };
     let (log, _) = Log::open(options).unwrap();
     fill(&log);
-    let LogState::Full(cause) = log.state() else {
-        panic!("{:?}", log.state())
-    };
+    let LogState::Full(cause) = log.state() else { panic!("{:?}", log.state()) };
     assert!(cause.contains("max_total_bytes"), "{cause}");
-    let total: u64 = segments(dir.path())
-        .iter()
-        .map(|path| fs::metadata(path).unwrap().len())
-        .sum();
+    let total: u64 = segments(dir.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     assert!(total <= 200 << 10, "{total}");
     fs::remove_file(&segments(dir.path())[0]).unwrap();
     goes_on(&log);
@@ -133,19 +99,10 @@ fn after_a_write_error_nothing_is_taken_any_more_until_a_restart_has_checked_the
     }
     let dir = dir();
     // The limit that makes the write fail is one of the whole process: it gets one of its own.
-    let name =
-        "fault::after_a_write_error_nothing_is_taken_any_more_until_a_restart_has_checked_the_log";
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, dir.path())
-        .output()
-        .unwrap();
-    assert!(
-        child.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&child.stdout),
-        String::from_utf8_lossy(&child.stderr)
-    );
+    let name = "fault::after_a_write_error_nothing_is_taken_any_more_until_a_restart_has_checked_the_log";
+    let child =
+        Command::new(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]).env(CHILD, dir.path()).output().unwrap();
+    assert!(child.status.success(), "{}{}", String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
 
     let (log, recovered) = Log::open(options(dir.path())).unwrap();
     assert_eq!(recovered.records, 2);
@@ -160,47 +117,17 @@ fn write_error(dir: &std::path::Path) {
     let (log, _) = Log::open(options(dir)).unwrap();
     let appender = log.appender();
     for _ in 0..2 {
-        append(
-            &appender,
-            "{\"n\":\"fine\"}",
-            Effect::None,
-            Durability::Sync,
-        )
-        .unwrap();
+        append(&appender, "{\"n\":\"fine\"}", Effect::None, Durability::Sync).unwrap();
     }
-    setrlimit(
-        Resource::Fsize,
-        Rlimit {
-            current: Some(1),
-            maximum: None,
-        },
-    )
-    .unwrap();
-    let waiting: Vec<_> = (0..20)
-        .map(|_| appender.append(entry("{}", Effect::None), Durability::Sync))
-        .collect();
+    setrlimit(Resource::Fsize, Rlimit { current: Some(1), maximum: None }).unwrap();
+    let waiting: Vec<_> = (0..20).map(|_| appender.append(entry("{}", Effect::None), Durability::Sync)).collect();
     for result in block_on(futures_util::future::join_all(waiting)) {
-        let Err(AppendError::Latched { cause }) = result else {
-            panic!("{result:?}")
-        };
-        assert!(
-            cause.contains("00000000000000000000.jsonl cannot be written: File too large"),
-            "{cause}"
-        );
+        let Err(AppendError::Latched { cause }) = result else { panic!("{result:?}") };
+        assert!(cause.contains("00000000000000000000.jsonl cannot be written: File too large"), "{cause}");
     }
     // The disk is well again: that changes nothing.
-    setrlimit(
-        Resource::Fsize,
-        Rlimit {
-            current: None,
-            maximum: None,
-        },
-    )
-    .unwrap();
-    assert!(matches!(
-        append(&appender, "{}", Effect::None, Durability::Os),
-        Err(AppendError::Latched { .. })
-    ));
+    setrlimit(Resource::Fsize, Rlimit { current: None, maximum: None }).unwrap();
+    assert!(matches!(append(&appender, "{}", Effect::None, Durability::Os), Err(AppendError::Latched { .. })));
     assert!(matches!(log.state(), LogState::Latched(_)));
     assert_eq!(appender.queued_bytes(), 0);
     assert!(matches!(log.close(), Err(AppendError::Latched { .. })));
@@ -216,8 +143,5 @@ fn a_next_segment_that_vanishes_latches() {
         let _ = fs::remove_file(&next);
         append(&log.appender(), &padded(), Effect::None, Durability::Sync).err()
     });
-    assert!(
-        matches!(failed, Some(AppendError::Latched { .. })),
-        "{failed:?}"
-    );
+    assert!(matches!(failed, Some(AppendError::Latched { .. })), "{failed:?}");
 }

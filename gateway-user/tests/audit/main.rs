@@ -1,10 +1,6 @@
 //! What the audit log promises, seen from outside: through its API and its files.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod append;
 mod crash;

@@ -4,10 +4,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use gateway_user::audit::{
-    AppendError, Appender, Durability, Effect, Entry, Kind, Log, Options, Verdict, format, segment,
-    verify,
-};
+use gateway_user::audit::{AppendError, Appender, Durability, Effect, Entry, Kind, Log, Options, Verdict, format, segment, verify};
 use tempfile::TempDir;
 
 pub(crate) fn dir() -> TempDir {
@@ -16,43 +13,24 @@ pub(crate) fn dir() -> TempDir {
 }
 
 pub(crate) fn options(dir: &Path) -> Options {
-    Options {
-        segment_size: 64 << 10,
-        ..Options::new(dir)
-    }
+    Options { segment_size: 64 << 10, ..Options::new(dir) }
 }
 
 pub(crate) fn entry(body: &str, effect: Effect) -> Entry {
-    Entry {
-        kind: Kind::Request,
-        body: body.as_bytes().to_vec(),
-        effect,
-    }
+    Entry { kind: Kind::Request, body: body.as_bytes().to_vec(), effect }
 }
 
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
-pub(crate) fn append(
-    to: &Appender,
-    body: &str,
-    effect: Effect,
-    durability: Durability,
-) -> Result<u64, AppendError> {
+pub(crate) fn append(to: &Appender, body: &str, effect: Effect, durability: Durability) -> Result<u64, AppendError> {
     block_on(to.append(entry(body, effect), durability))
 }
 
 /// Queues all of them before any is awaited, so that they share a write or two.
 pub(crate) fn append_all(to: &Appender, bodies: &[String], durability: Durability) {
-    let queued: Vec<_> = bodies
-        .iter()
-        .map(|body| to.append(entry(body, Effect::None), durability))
-        .collect();
+    let queued: Vec<_> = bodies.iter().map(|body| to.append(entry(body, Effect::None), durability)).collect();
     for result in block_on(join_all(queued)) {
         result.unwrap();
     }
@@ -62,23 +40,13 @@ pub(crate) fn append_all(to: &Appender, bodies: &[String], durability: Durabilit
 pub(crate) fn small_log(dir: &Path, count: u64) {
     let (log, _) = Log::open(options(dir)).unwrap();
     for n in 0..count {
-        append(
-            &log.appender(),
-            &format!("{{\"n\":{n}}}"),
-            Effect::None,
-            Durability::Sync,
-        )
-        .unwrap();
+        append(&log.appender(), &format!("{{\"n\":{n}}}"), Effect::None, Durability::Sync).unwrap();
     }
     log.close().unwrap();
 }
 
 pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
-    segment::list(dir)
-        .unwrap()
-        .into_iter()
-        .map(|segment| segment.path)
-        .collect()
+    segment::list(dir).unwrap().into_iter().map(|segment| segment.path).collect()
 }
 
 /// All lines of the log, with their newlines; blank ones left out.
@@ -86,12 +54,7 @@ pub(crate) fn lines(dir: &Path) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for path in segments(dir) {
         let bytes = fs::read(path).unwrap();
-        all.extend(
-            bytes
-                .split_inclusive(|b| *b == b'\n')
-                .filter(|line| *line != b"\n")
-                .map(<[u8]>::to_vec),
-        );
+        all.extend(bytes.split_inclusive(|b| *b == b'\n').filter(|line| *line != b"\n").map(<[u8]>::to_vec));
     }
     all
 }
@@ -105,10 +68,7 @@ pub(crate) fn rewrite(dir: &Path, lines: &[Vec<u8>]) {
 pub(crate) fn records(dir: &Path) -> Vec<(String, serde_json::Value)> {
     let read = |line: Vec<u8>| {
         let line = format::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
-        (
-            line.head.kind.to_owned(),
-            serde_json::from_slice(line.body.unwrap()).unwrap(),
-        )
+        (line.head.kind.to_owned(), serde_json::from_slice(line.body.unwrap()).unwrap())
     };
     lines(dir).into_iter().map(read).collect()
 }

@@ -14,11 +14,7 @@ use gateway_user::audit::{
 fn shown(options: &TailOptions) -> Vec<String> {
     let mut out = Vec::new();
     run(options, &mut out).unwrap();
-    String::from_utf8(out)
-        .unwrap()
-        .lines()
-        .map(str::to_owned)
-        .collect()
+    String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
 }
 
 fn call(server: &str, method: &str, name: &str) -> Entry {
@@ -27,11 +23,7 @@ fn call(server: &str, method: &str, name: &str) -> Entry {
         "call": { "method": method, "name": name },
         "caller": { "process": { "pid": 4242, "comm": "python3", "exe": "/usr/bin/python3" }, "origin": { "uid": 1000 } },
     });
-    Entry {
-        kind: Kind::Request,
-        body: body.to_string().into_bytes(),
-        effect: Effect::Opens,
-    }
+    Entry { kind: Kind::Request, body: body.to_string().into_bytes(), effect: Effect::Opens }
 }
 
 fn answer(to: u64) -> Entry {
@@ -39,11 +31,7 @@ fn answer(to: u64) -> Entry {
         "server": "clinic-db", "call": { "method": "tools/call", "name": "query" },
         "outcome": { "status": 200, "is_error": false, "took_us": 7934 },
     });
-    Entry {
-        kind: Kind::Answer,
-        body: body.to_string().into_bytes(),
-        effect: Effect::Closes(to),
-    }
+    Entry { kind: Kind::Answer, body: body.to_string().into_bytes(), effect: Effect::Closes(to) }
 }
 
 #[test]
@@ -54,91 +42,32 @@ fn a_call_reads_as_a_line_and_filters_pick_it() {
     let seq = put(call("clinic-db", "tools/call", "query"));
     put(call("other", "tools/list", "x"));
     put(answer(seq));
-    put(entry(
-        "{\"server\":7,\"call\":[],\"outcome\":\"?\"}",
-        Effect::None,
-    ));
+    put(entry("{\"server\":7,\"call\":[],\"outcome\":\"?\"}", Effect::None));
 
-    let options = TailOptions {
-        dir: dir.path().to_owned(),
-        ..Default::default()
-    };
+    let options = TailOptions { dir: dir.path().to_owned(), ..Default::default() };
     let all = shown(&options);
     assert_eq!(all.len(), 4);
-    assert!(
-        all[0].ends_with("  #0  request  clinic-db  tools/call query  python3[4242] uid 1000"),
-        "{}",
-        all[0]
-    );
-    assert!(
-        all[2].ends_with("  #2  answer of #0  clinic-db  tools/call query  ok 200  7.9 ms"),
-        "{}",
-        all[2]
-    );
+    assert!(all[0].ends_with("  #0  request  clinic-db  tools/call query  python3[4242] uid 1000"), "{}", all[0]);
+    assert!(all[2].ends_with("  #2  answer of #0  clinic-db  tools/call query  ok 200  7.9 ms"), "{}", all[2]);
 
-    assert_eq!(
-        shown(&TailOptions {
-            server: Some("other".into()),
-            ..options.clone()
-        }),
-        &all[1..2]
-    );
-    assert_eq!(
-        shown(&TailOptions {
-            method: Some("tools/call".into()),
-            ..options.clone()
-        }),
-        [&all[0][..], &all[2]]
-    );
-    assert_eq!(
-        shown(&TailOptions {
-            last: Some(2),
-            ..options.clone()
-        }),
-        &all[2..]
-    );
-    let raw: Vec<String> = lines(dir.path())
-        .into_iter()
-        .map(|line| String::from_utf8(line).unwrap().trim_end().to_owned())
-        .collect();
-    assert_eq!(
-        shown(&TailOptions {
-            json: true,
-            ..options
-        }),
-        raw
-    );
+    assert_eq!(shown(&TailOptions { server: Some("other".into()), ..options.clone() }), &all[1..2]);
+    assert_eq!(shown(&TailOptions { method: Some("tools/call".into()), ..options.clone() }), [&all[0][..], &all[2]]);
+    assert_eq!(shown(&TailOptions { last: Some(2), ..options.clone() }), &all[2..]);
+    let raw: Vec<String> = lines(dir.path()).into_iter().map(|line| String::from_utf8(line).unwrap().trim_end().to_owned()).collect();
+    assert_eq!(shown(&TailOptions { json: true, ..options }), raw);
 }
 
 #[test]
 fn the_newest_come_from_as_many_segments_as_it_takes() {
     let dir = dir();
     let (log, _) = Log::open(options(dir.path())).unwrap();
-    let bodies: Vec<_> = (0..150)
-        .map(|n| format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(1000)))
-        .collect();
+    let bodies: Vec<_> = (0..150).map(|n| format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(1000))).collect();
     append_all(&log.appender(), &bodies, Durability::Sync);
-    let options = TailOptions {
-        dir: dir.path().to_owned(),
-        json: true,
-        ..Default::default()
-    };
+    let options = TailOptions { dir: dir.path().to_owned(), json: true, ..Default::default() };
     let all = shown(&options);
     assert_eq!(all.len(), 150 + segments(dir.path()).len() - 1);
-    assert_eq!(
-        shown(&TailOptions {
-            last: Some(100),
-            ..options.clone()
-        }),
-        &all[all.len() - 100..]
-    );
-    assert_eq!(
-        shown(&TailOptions {
-            last: Some(1000),
-            ..options
-        }),
-        all
-    );
+    assert_eq!(shown(&TailOptions { last: Some(100), ..options.clone() }), &all[all.len() - 100..]);
+    assert_eq!(shown(&TailOptions { last: Some(1000), ..options }), all);
 }
 
 #[test]
@@ -146,16 +75,8 @@ fn what_a_terminal_would_obey_is_shown() {
     let dir = dir();
     let (log, _) = Log::open(options(dir.path())).unwrap();
     let nasty = "a\u{1b}]0;x\u{7}\n2026 #9 stop\u{9b}2J\u{202e}evil\u{200b}";
-    block_on(
-        log.appender()
-            .append(call(nasty, nasty, nasty), Durability::Sync),
-    )
-    .unwrap();
-    let other = Entry {
-        kind: Kind::Connection,
-        body: serde_json::json!({ "why": nasty }).to_string().into_bytes(),
-        effect: Effect::None,
-    };
+    block_on(log.appender().append(call(nasty, nasty, nasty), Durability::Sync)).unwrap();
+    let other = Entry { kind: Kind::Connection, body: serde_json::json!({ "why": nasty }).to_string().into_bytes(), effect: Effect::None };
     block_on(log.appender().append(other, Durability::Sync)).unwrap();
     log.close().unwrap();
     std::fs::OpenOptions::new()
@@ -163,22 +84,12 @@ fn what_a_terminal_would_obey_is_shown() {
         .open(&segments(dir.path())[0])
         .and_then(|mut file| file.write_all(b"\x1b[31mrubbish\xff\n"))
         .unwrap();
-    let all = shown(&TailOptions {
-        dir: dir.path().to_owned(),
-        ..Default::default()
-    });
+    let all = shown(&TailOptions { dir: dir.path().to_owned(), ..Default::default() });
     assert_eq!(all.len(), 3, "{all:?}");
-    assert!(
-        all[0].contains("a\\u{1b}]0;x\\u{7}\\u{a}2026"),
-        "{}",
-        all[0]
-    );
+    assert!(all[0].contains("a\\u{1b}]0;x\\u{7}\\u{a}2026"), "{}", all[0]);
     assert!(all[2].contains("damaged line"), "{}", all[2]);
     for line in all {
-        assert!(
-            !line.contains(|c: char| c.is_control() || c == '\u{202e}' || c == '\u{200b}'),
-            "{line:?}"
-        );
+        assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}' || c == '\u{200b}'), "{line:?}");
     }
 }
 
@@ -189,9 +100,7 @@ impl Write for Sink {
         self.1.extend_from_slice(bytes);
         while let Some(end) = self.1.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = self.1.drain(..=end).collect();
-            self.0
-                .send(String::from_utf8(line).unwrap())
-                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            self.0.send(String::from_utf8(line).unwrap()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         }
         Ok(bytes.len())
     }
@@ -204,20 +113,11 @@ impl Write for Sink {
 #[test]
 fn following_shows_every_record_once_over_segments_and_ends_with_its_reader() {
     let dir = dir();
-    let (log, _) = Log::open(Options {
-        segment_size: 64 << 10,
-        ..options(dir.path())
-    })
-    .unwrap();
+    let (log, _) = Log::open(Options { segment_size: 64 << 10, ..options(dir.path()) }).unwrap();
     let appender = log.appender();
     append(&appender, "{\"n\":0}", Effect::None, Durability::Sync).unwrap();
     let (to, from) = mpsc::channel();
-    let options = TailOptions {
-        dir: dir.path().to_owned(),
-        follow: true,
-        json: true,
-        ..Default::default()
-    };
+    let options = TailOptions { dir: dir.path().to_owned(), follow: true, json: true, ..Default::default() };
     let follower = thread::spawn(move || run(&options, &mut Sink(to, Vec::new())));
     let writer = thread::spawn(move || {
         for n in 1..400 {
@@ -231,8 +131,7 @@ fn following_shows_every_record_once_over_segments_and_ends_with_its_reader() {
     });
     let (mut next, mut seq) = (0, 0);
     while next < 400 {
-        let line: serde_json::Value =
-            serde_json::from_str(&from.recv_timeout(Duration::from_secs(20)).unwrap()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&from.recv_timeout(Duration::from_secs(20)).unwrap()).unwrap();
         assert_eq!(line["head"]["seq"], seq);
         seq += 1;
         if line["head"]["kind"] == "request" {
@@ -249,13 +148,6 @@ fn following_shows_every_record_once_over_segments_and_ends_with_its_reader() {
 #[test]
 fn no_log_is_said_to_be_none() {
     let dir = dir();
-    let error = run(
-        &TailOptions {
-            dir: dir.path().to_owned(),
-            ..Default::default()
-        },
-        &mut Vec::new(),
-    )
-    .unwrap_err();
+    let error = run(&TailOptions { dir: dir.path().to_owned(), ..Default::default() }, &mut Vec::new()).unwrap_err();
     assert!(matches!(error, TailError::NoLog { .. }), "{error}");
 }

@@ -50,25 +50,13 @@ fn dropped_lines_are_named() {
         lines.remove(gone);
         rewrite(dir.path(), &lines);
         let gone = gone as u64;
-        assert_eq!(
-            verify(dir.path()).unwrap(),
-            Verdict::Incomplete {
-                records: 9,
-                missing: vec![gone..=gone]
-            }
-        );
+        assert_eq!(verify(dir.path()).unwrap(), Verdict::Incomplete { records: 9, missing: vec![gone..=gone] });
         let refused = Log::open(options(dir.path())).err().unwrap().to_string();
         assert!(refused.contains(&format!("record {gone} ")), "{refused}");
     }
     rewrite(dir.path(), &[&good[..2], &good[5..7], &good[8..]].concat());
     let verdict = verify(dir.path()).unwrap();
-    assert_eq!(
-        verdict,
-        Verdict::Incomplete {
-            records: 6,
-            missing: vec![2..=4, 7..=7]
-        }
-    );
+    assert_eq!(verdict, Verdict::Incomplete { records: 6, missing: vec![2..=4, 7..=7] });
     assert!(verdict.to_string().contains("missing: 2-4 7"), "{verdict}");
 }
 
@@ -89,19 +77,10 @@ fn swapped_duplicated_and_spliced_lines_are_named() {
         for (what, lines) in [("swapped", swapped), ("twice", twice), ("spliced", spliced)] {
             rewrite(dir.path(), &lines);
             let verdict = verify(dir.path()).unwrap();
-            let Verdict::Tampered { seq, .. } = &verdict else {
-                panic!("{what} {at}: {verdict}")
-            };
+            let Verdict::Tampered { seq, .. } = &verdict else { panic!("{what} {at}: {verdict}") };
             assert_eq!(*seq, at as u64, "{what}: {verdict}");
-            let refused = Log::open(options(dir.path()))
-                .err()
-                .map(|error| error.to_string());
-            assert!(
-                refused.is_some_and(
-                    |refused| refused.contains(&format!("record {at}")) || what == "twice"
-                ),
-                "{what} {at}"
-            );
+            let refused = Log::open(options(dir.path())).err().map(|error| error.to_string());
+            assert!(refused.is_some_and(|refused| refused.contains(&format!("record {at}")) || what == "twice"), "{what} {at}");
         }
     }
 }
@@ -114,10 +93,7 @@ fn a_record_written_anew_with_right_hashes_does_not_fit_its_neighbours() {
     fs::copy(dir.path().join("log.json"), other.path().join("log.json")).unwrap();
     rewritten(dir.path(), other.path());
     let verdict = verify(other.path()).unwrap();
-    assert!(
-        matches!(verdict, Verdict::Tampered { seq: 3, .. }),
-        "{verdict}"
-    );
+    assert!(matches!(verdict, Verdict::Tampered { seq: 3, .. }), "{verdict}");
     assert!(verdict.to_string().contains("does not follow"), "{verdict}");
 }
 
@@ -129,14 +105,7 @@ fn rewritten(from: &std::path::Path, to: &std::path::Path) {
     let line = all[2].clone();
     let line = format::parse(line.strip_suffix(b"\n").unwrap()).unwrap();
     let mut forged = Vec::new();
-    format::write_line(
-        &mut forged,
-        &format::Head {
-            body_sha256: Digest::of(body),
-            ..line.head
-        },
-        body,
-    );
+    format::write_line(&mut forged, &format::Head { body_sha256: Digest::of(body), ..line.head }, body);
     all[2] = forged;
     fs::write(to.join("00000000000000000000.jsonl"), all.concat()).unwrap();
 }
@@ -145,31 +114,17 @@ fn rewritten(from: &std::path::Path, to: &std::path::Path) {
 fn segments_removed_renamed_or_exchanged_are_named() {
     let dir = dir();
     let (log, _) = Log::open(options(dir.path())).unwrap();
-    append_all(
-        &log.appender(),
-        &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 250],
-        gateway_user::audit::Durability::Sync,
-    );
+    append_all(&log.appender(), &vec![format!("{{\"pad\":\"{}\"}}", "x".repeat(1000)); 250], gateway_user::audit::Durability::Sync);
     log.close().unwrap();
     let names = segments(dir.path());
     assert!(names.len() >= 4);
-    let first_of = |path: &std::path::Path| {
-        path.file_stem()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-    };
+    let first_of = |path: &std::path::Path| path.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
 
     let removed = copy(dir.path());
     fs::remove_file(&segments(removed.path())[1]).unwrap();
     let missing = vec![first_of(&names[1])..=first_of(&names[2]) - 1];
     let verdict = verify(removed.path()).unwrap();
-    assert!(
-        matches!(&verdict, Verdict::Incomplete { missing: m, .. } if *m == missing),
-        "{verdict}"
-    );
+    assert!(matches!(&verdict, Verdict::Incomplete { missing: m, .. } if *m == missing), "{verdict}");
 
     let exchanged = copy(dir.path());
     let paths = segments(exchanged.path());
@@ -183,10 +138,7 @@ fn segments_removed_renamed_or_exchanged_are_named() {
     for path in segments(emptied.path()) {
         fs::remove_file(path).unwrap();
     }
-    let refused = Log::open(options(emptied.path()))
-        .err()
-        .unwrap()
-        .to_string();
+    let refused = Log::open(options(emptied.path())).err().unwrap().to_string();
     assert!(refused.contains("no segment is left"), "{refused}");
     assert!(verify(emptied.path()).is_err());
 }

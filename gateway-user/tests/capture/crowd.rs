@@ -17,44 +17,37 @@ const CONNECTS: u32 = 50;
 
 #[test]
 fn two_thousand_connects_at_once_without_a_mix_up() {
-    Stage::run(
-        "crowd::two_thousand_connects_at_once_without_a_mix_up",
-        |stage| {
-            stage.guard();
-            let gateway = Gateway::start(stage);
-            let moved = stage.counting(|| {
-                let (reader, writer) = std::io::pipe().expect("a pipe");
-                let children: Vec<_> = (0..PROCESSES)
-                    .map(|number| {
-                        let (reader, writer) = (&reader, &writer);
-                        fork(move || {
-                            // SAFETY: the child's own copy, which must close for the parent's to be the last.
-                            unsafe { libc::close(std::os::fd::AsRawFd::as_raw_fd(writer)) };
-                            client(number, reader)
-                        })
+    Stage::run("crowd::two_thousand_connects_at_once_without_a_mix_up", |stage| {
+        stage.guard();
+        let gateway = Gateway::start(stage);
+        let moved = stage.counting(|| {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            let children: Vec<_> = (0..PROCESSES)
+                .map(|number| {
+                    let (reader, writer) = (&reader, &writer);
+                    fork(move || {
+                        // SAFETY: the child's own copy, which must close for the parent's to be the last.
+                        unsafe { libc::close(std::os::fd::AsRawFd::as_raw_fd(writer)) };
+                        client(number, reader)
                     })
-                    .collect();
-                // All are let go at once.
-                drop(writer);
-                for child in children {
-                    assert_eq!(child.wait(), 0, "a client saw another's identity");
-                }
-            });
-            let all = u64::from(PROCESSES * CONNECTS);
-            assert_eq!(moved, [(Reason::Redirected, all), (Reason::Tied, all)]);
-            drop(gateway);
-        },
-    );
+                })
+                .collect();
+            // All are let go at once.
+            drop(writer);
+            for child in children {
+                assert_eq!(child.wait(), 0, "a client saw another's identity");
+            }
+        });
+        let all = u64::from(PROCESSES * CONNECTS);
+        assert_eq!(moved, [(Reason::Redirected, all), (Reason::Tied, all)]);
+        drop(gateway);
+    });
 }
 
 fn client(number: u32, start: &std::io::PipeReader) -> i32 {
     let uid = 1_000 + number;
     become_user(uid, uid);
-    let (to, server) = if number.is_multiple_of(2) {
-        (GOVERNED_V4, 1)
-    } else {
-        (GOVERNED_V6, 2)
-    };
+    let (to, server) = if number.is_multiple_of(2) { (GOVERNED_V4, 1) } else { (GOVERNED_V6, 2) };
     let barrier = Arc::new(Barrier::new(CONNECTS as usize + 1));
     let threads: Vec<_> = (0..CONNECTS)
         .map(|_| {
@@ -70,10 +63,6 @@ fn client(number: u32, start: &std::io::PipeReader) -> i32 {
     let _ = std::io::Read::read(&mut &*start, &mut [0]);
     barrier.wait();
     let expected = (addr(to), server, std::process::id(), uid);
-    let right = threads
-        .into_iter()
-        .filter_map(|thread| thread.join().ok())
-        .filter(|seen| *seen == expected)
-        .count();
+    let right = threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|seen| *seen == expected).count();
     i32::from(right != CONNECTS as usize)
 }

@@ -35,9 +35,7 @@ impl Gateway {
         for listener in &listeners {
             capture.register_listener(listener.as_fd()).expect("a mark");
         }
-        capture
-            .announce(v4.port(), Some(v6.port()))
-            .expect("announced");
+        capture.announce(v4.port(), Some(v6.port())).expect("announced");
         let mut threads = Vec::new();
         for listener in listeners {
             listener.set_nonblocking(true).expect("non-blocking");
@@ -55,13 +53,7 @@ impl Gateway {
                 }
             }));
         }
-        Self {
-            capture,
-            v4,
-            seen,
-            stop,
-            threads,
-        }
+        Self { capture, v4, seen, stop, threads }
     }
 }
 
@@ -82,9 +74,7 @@ pub(crate) fn listen(address: &str) -> TcpListener {
         socket.set_only_v6(true).expect("IPv6 only");
     }
     socket.set_reuse_address(true).expect("reuse");
-    socket
-        .bind(&address.into())
-        .unwrap_or_else(|error| panic!("bind {address}: {error}"));
+    socket.bind(&address.into()).unwrap_or_else(|error| panic!("bind {address}: {error}"));
     socket.listen(4096).expect("listening");
     socket.into()
 }
@@ -109,22 +99,14 @@ pub(crate) struct Seen {
 
 /// Reads the gateway's line; `None` if it knew no origin.
 pub(crate) fn read_answer(stream: TcpStream) -> Option<Seen> {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .expect("a timeout");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     let mut line = String::new();
-    BufReader::new(stream)
-        .read_line(&mut line)
-        .expect("an answer");
+    BufReader::new(stream).read_line(&mut line).expect("an answer");
     if line == "none\n" {
         return None;
     }
     let mut words = line.split_whitespace();
-    let mut word = || {
-        words
-            .next()
-            .unwrap_or_else(|| panic!("not an answer: {line:?}"))
-    };
+    let mut word = || words.next().unwrap_or_else(|| panic!("not an answer: {line:?}"));
     Some(Seen {
         original: word().parse().expect("an address"),
         server: word().parse().expect("a number"),

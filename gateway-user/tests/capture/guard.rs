@@ -18,9 +18,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     gateway::{Gateway, listen, read_answer},
-    stage::{
-        GOVERNED_V4, GOVERNED_V6, NOBODY, PLAIN_V4, SOMEBODY_ELSE, Stage, addr, become_user, fork,
-    },
+    stage::{GOVERNED_V4, GOVERNED_V6, NOBODY, PLAIN_V4, SOMEBODY_ELSE, Stage, addr, become_user, fork},
 };
 
 #[test]
@@ -43,53 +41,41 @@ fn it_proves_that_capture_works() {
 
 #[test]
 fn a_capture_that_does_not_work_is_found_out() {
-    Stage::run(
-        "guard::a_capture_that_does_not_work_is_found_out",
-        |stage| {
-            stage.guard();
-            // A program that runs before ours and sends the canary elsewhere is not to be had here; but one hook that is gone is.
-            fs::remove_file(stage.pin_dir().join("link-connect6")).expect("unpinned");
-            let status = guard::status(&stage.pin_dir());
-            assert!(!status.up);
-            assert!(status.to_string().contains("NOT WHOLE"), "{status}");
-            let report = stage.guard();
-            assert!(report.upgraded, "it is made whole");
-            assert!(guard::status(&stage.pin_dir()).up);
-        },
-    );
+    Stage::run("guard::a_capture_that_does_not_work_is_found_out", |stage| {
+        stage.guard();
+        // A program that runs before ours and sends the canary elsewhere is not to be had here; but one hook that is gone is.
+        fs::remove_file(stage.pin_dir().join("link-connect6")).expect("unpinned");
+        let status = guard::status(&stage.pin_dir());
+        assert!(!status.up);
+        assert!(status.to_string().contains("NOT WHOLE"), "{status}");
+        let report = stage.guard();
+        assert!(report.upgraded, "it is made whole");
+        assert!(guard::status(&stage.pin_dir()).up);
+    });
 }
 
 #[test]
 fn connections_that_were_open_before_are_aborted() {
-    Stage::run(
-        "guard::connections_that_were_open_before_are_aborted",
-        |stage| {
-            let servers = [listen(GOVERNED_V4), listen(GOVERNED_V6), listen(PLAIN_V4)];
-            let old_v4 = TcpStream::connect(GOVERNED_V4).expect("connected");
-            let old_v6 = TcpStream::connect(GOVERNED_V6).expect("connected");
-            let old_mapped = TcpStream::connect("[::ffff:192.0.2.7]:443").expect("connected");
-            let old_udp = UdpSocket::bind("0.0.0.0:0").expect("bound");
-            old_udp.connect(GOVERNED_V4).expect("connected");
-            let plain = TcpStream::connect(PLAIN_V4).expect("connected");
-            let elsewhere = elsewhere();
+    Stage::run("guard::connections_that_were_open_before_are_aborted", |stage| {
+        let servers = [listen(GOVERNED_V4), listen(GOVERNED_V6), listen(PLAIN_V4)];
+        let old_v4 = TcpStream::connect(GOVERNED_V4).expect("connected");
+        let old_v6 = TcpStream::connect(GOVERNED_V6).expect("connected");
+        let old_mapped = TcpStream::connect("[::ffff:192.0.2.7]:443").expect("connected");
+        let old_udp = UdpSocket::bind("0.0.0.0:0").expect("bound");
+        old_udp.connect(GOVERNED_V4).expect("connected");
+        let plain = TcpStream::connect(PLAIN_V4).expect("connected");
+        let elsewhere = elsewhere();
 
-            let report = stage.guard();
-            assert_eq!(
-                report.aborted, 5,
-                "three by TCP, one by UDP, one in another namespace"
-            );
-            for old in [&old_v4, &old_v6, &old_mapped] {
-                assert!(
-                    io::Write::write(&mut &*old, b"on as before?").is_err(),
-                    "{old:?}"
-                );
-            }
-            assert!(old_udp.send(b"on as before?").is_err());
-            assert!(io::Write::write(&mut &plain, b"on as before").is_ok());
-            assert_eq!(elsewhere.wait(), 0);
-            drop(servers);
-        },
-    );
+        let report = stage.guard();
+        assert_eq!(report.aborted, 5, "three by TCP, one by UDP, one in another namespace");
+        for old in [&old_v4, &old_v6, &old_mapped] {
+            assert!(io::Write::write(&mut &*old, b"on as before?").is_err(), "{old:?}");
+        }
+        assert!(old_udp.send(b"on as before?").is_err());
+        assert!(io::Write::write(&mut &plain, b"on as before").is_ok());
+        assert_eq!(elsewhere.wait(), 0);
+        drop(servers);
+    });
 }
 
 /// A process in a namespace of its own that has a connection open; it answers 0 if that is aborted.
@@ -103,9 +89,7 @@ fn elsewhere() -> crate::stage::Child {
         let _server = listen(GOVERNED_V4);
         let stream = TcpStream::connect(GOVERNED_V4).expect("connected");
         io::Write::write_all(&mut &writer, b"!").expect("told");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("a timeout");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
         match io::Read::read(&mut &stream, &mut [0]) {
             Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => 0,
             _ => 1,
@@ -117,41 +101,32 @@ fn elsewhere() -> crate::stage::Child {
 
 #[test]
 fn what_is_exempt_or_in_another_cgroup_is_not_aborted() {
-    Stage::run(
-        "guard::what_is_exempt_or_in_another_cgroup_is_not_aborted",
-        |stage| {
-            stage.guard();
-            let capture = stage.capture();
-            let _server = listen(GOVERNED_V4);
-            let upstream = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-            capture.exempt(upstream.as_fd()).expect("a mark");
-            upstream
-                .connect(&addr(GOVERNED_V4).into())
-                .expect("connected");
+    Stage::run("guard::what_is_exempt_or_in_another_cgroup_is_not_aborted", |stage| {
+        stage.guard();
+        let capture = stage.capture();
+        let _server = listen(GOVERNED_V4);
+        let upstream = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        capture.exempt(upstream.as_fd()).expect("a mark");
+        upstream.connect(&addr(GOVERNED_V4).into()).expect("connected");
 
-            let root = stage
-                .cgroup()
-                .parent()
-                .expect("a parent")
-                .join("cgroup.procs");
-            let (reader, writer) = io::pipe().expect("a pipe");
-            let (back, answer) = io::pipe().expect("a pipe");
-            let outside = fork(|| {
-                drop(answer.try_clone());
-                fs::write(&root, "0").expect("out of the cgroup");
-                let stream = TcpStream::connect(GOVERNED_V4).expect("connected: not captured");
-                io::Write::write_all(&mut &writer, b"!").expect("told");
-                io::Read::read_exact(&mut &back, &mut [0]).expect("told");
-                i32::from(io::Write::write(&mut &stream, b"on").is_err())
-            });
-            io::Read::read_exact(&mut &reader, &mut [0]).expect("it is connected");
+        let root = stage.cgroup().parent().expect("a parent").join("cgroup.procs");
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let (back, answer) = io::pipe().expect("a pipe");
+        let outside = fork(|| {
+            drop(answer.try_clone());
+            fs::write(&root, "0").expect("out of the cgroup");
+            let stream = TcpStream::connect(GOVERNED_V4).expect("connected: not captured");
+            io::Write::write_all(&mut &writer, b"!").expect("told");
+            io::Read::read_exact(&mut &back, &mut [0]).expect("told");
+            i32::from(io::Write::write(&mut &stream, b"on").is_err())
+        });
+        io::Read::read_exact(&mut &reader, &mut [0]).expect("it is connected");
 
-            assert_eq!(stage.guard().aborted, 0);
-            assert!(upstream.send(b"on").is_ok());
-            io::Write::write_all(&mut &answer, b"!").expect("told");
-            assert_eq!(outside.wait(), 0);
-        },
-    );
+        assert_eq!(stage.guard().aborted, 0);
+        assert!(upstream.send(b"on").is_ok());
+        io::Write::write_all(&mut &answer, b"!").expect("told");
+        assert_eq!(outside.wait(), 0);
+    });
 }
 
 #[test]
@@ -181,44 +156,28 @@ fn it_is_replaced_without_a_gap() {
                 assert!(stage.guard().upgraded);
             }
             stop.store(true, Ordering::Relaxed);
-            clients
-                .into_iter()
-                .map(|c| c.join().expect("redirected"))
-                .sum::<u32>()
+            clients.into_iter().map(|c| c.join().expect("redirected")).sum::<u32>()
         });
         assert!(connects > 20, "{connects} connects were not many");
-        assert!(
-            server.accept().is_err(),
-            "a connect went straight to the server"
-        );
+        assert!(server.accept().is_err(), "a connect went straight to the server");
     });
 }
 
 #[test]
 fn what_was_governed_stays_governed_when_it_is_replaced() {
-    Stage::run(
-        "guard::what_was_governed_stays_governed_when_it_is_replaced",
-        |stage| {
-            stage.guard();
-            let gateway = Gateway::start(stage);
-            gateway
-                .capture
-                .govern([192, 0, 2, 9].into(), 443, 7)
-                .expect("governed");
-            let mut config = stage.config();
-            config.governed = vec![GovernedAddress::host([192, 0, 2, 10].into(), 443, 8)];
-            let report = guard::up(&config).expect("up");
-            assert_eq!(report.governed, 4);
-            for (to, server) in [
-                (GOVERNED_V4, 1),
-                ("192.0.2.9:443", 7),
-                ("192.0.2.10:443", 8),
-            ] {
-                let stream = TcpStream::connect(to).expect("redirected");
-                assert_eq!(read_answer(stream).expect("an origin").server, server);
-            }
-        },
-    );
+    Stage::run("guard::what_was_governed_stays_governed_when_it_is_replaced", |stage| {
+        stage.guard();
+        let gateway = Gateway::start(stage);
+        gateway.capture.govern([192, 0, 2, 9].into(), 443, 7).expect("governed");
+        let mut config = stage.config();
+        config.governed = vec![GovernedAddress::host([192, 0, 2, 10].into(), 443, 8)];
+        let report = guard::up(&config).expect("up");
+        assert_eq!(report.governed, 4);
+        for (to, server) in [(GOVERNED_V4, 1), ("192.0.2.9:443", 7), ("192.0.2.10:443", 8)] {
+            let stream = TcpStream::connect(to).expect("redirected");
+            assert_eq!(read_answer(stream).expect("an origin").server, server);
+        }
+    });
 }
 
 #[test]
@@ -250,20 +209,9 @@ fn down_leaves_nothing() {
         assert!(!stage.pin_dir().exists());
         let status = guard::status(&stage.pin_dir());
         assert!(!status.up && status.maps.is_empty() && status.problems.is_empty());
-        assert!(
-            status.to_string().starts_with("guard      down"),
-            "{status}"
-        );
-        assert!(
-            guard::down(&stage.pin_dir())
-                .expect("no harm")
-                .pins
-                .is_empty()
-        );
-        assert!(matches!(
-            Capture::open(&stage.pin_dir()),
-            Err(CaptureError::NoGuard { .. })
-        ));
+        assert!(status.to_string().starts_with("guard      down"), "{status}");
+        assert!(guard::down(&stage.pin_dir()).expect("no harm").pins.is_empty());
+        assert!(matches!(Capture::open(&stage.pin_dir()), Err(CaptureError::NoGuard { .. })));
     });
 }
 
@@ -273,13 +221,7 @@ fn a_failed_start_leaves_nothing() {
         let mut config = stage.config();
         config.object = Some("/proc/self/exe".into());
         let error = guard::up(&config).expect_err("not an object of kernel programs");
-        assert!(
-            matches!(
-                error,
-                GuardError::Load { .. } | GuardError::NoProgram { .. }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, GuardError::Load { .. } | GuardError::NoProgram { .. }), "{error}");
         assert!(!stage.pin_dir().exists());
         // The canary's place is taken: there is no proof, so there is no guard.
         let _taken = listen("127.71.87.1:7187");
@@ -291,63 +233,43 @@ fn a_failed_start_leaves_nothing() {
 
 #[test]
 fn a_failed_replacement_leaves_the_old_one_up() {
-    Stage::run(
-        "guard::a_failed_replacement_leaves_the_old_one_up",
-        |stage| {
-            stage.guard();
-            let mut config = stage.config();
-            config.object = Some("/proc/self/exe".into());
-            guard::up(&config).expect_err("not an object of kernel programs");
-            assert!(guard::status(&stage.pin_dir()).up);
-        },
-    );
+    Stage::run("guard::a_failed_replacement_leaves_the_old_one_up", |stage| {
+        stage.guard();
+        let mut config = stage.config();
+        config.object = Some("/proc/self/exe".into());
+        guard::up(&config).expect_err("not an object of kernel programs");
+        assert!(guard::status(&stage.pin_dir()).up);
+    });
 }
 
 #[test]
 fn a_user_without_privileges_is_told_what_is_missing() {
-    Stage::run(
-        "guard::a_user_without_privileges_is_told_what_is_missing",
-        |stage| {
-            let child = fork(|| {
-                become_user(NOBODY, NOBODY);
-                let error = guard::up(&stage.config()).expect_err("not root");
-                let text = error.to_string();
-                for name in [
-                    "CAP_BPF",
-                    "CAP_NET_ADMIN",
-                    "CAP_SYS_ADMIN",
-                    "run the guard as root",
-                ] {
-                    assert!(text.contains(name), "{text}");
-                }
-                0
-            });
-            assert_eq!(child.wait(), 0);
-        },
-    );
+    Stage::run("guard::a_user_without_privileges_is_told_what_is_missing", |stage| {
+        let child = fork(|| {
+            become_user(NOBODY, NOBODY);
+            let error = guard::up(&stage.config()).expect_err("not root");
+            let text = error.to_string();
+            for name in ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "run the guard as root"] {
+                assert!(text.contains(name), "{text}");
+            }
+            0
+        });
+        assert_eq!(child.wait(), 0);
+    });
 }
 
 #[test]
 fn a_cgroup_of_the_wrong_kind_is_refused_by_name() {
-    Stage::run(
-        "guard::a_cgroup_of_the_wrong_kind_is_refused_by_name",
-        |stage| {
-            let mut config = stage.config();
-            config.cgroup = Some("/tmp".into());
-            let error = guard::up(&config).expect_err("not a cgroup").to_string();
-            assert!(
-                error.starts_with("/tmp is not a directory of cgroup version 2"),
-                "{error}"
-            );
-            config.cgroup = None;
-            config.pin_dir = "/tmp/pins".into();
-            let error = guard::up(&config).expect_err("not a bpffs").to_string();
-            assert!(
-                error.starts_with("/tmp/pins is not on a BPF file system"),
-                "{error}"
-            );
-        },
-    );
+    Stage::run("guard::a_cgroup_of_the_wrong_kind_is_refused_by_name", |stage| {
+        let mut config = stage.config();
+        config.cgroup = Some("/tmp".into());
+        let error = guard::up(&config).expect_err("not a cgroup").to_string();
+        assert!(error.starts_with("/tmp is not a directory of cgroup version 2"), "{error}");
+        config.cgroup = None;
+        config.pin_dir = "/tmp/pins".into();
+        let error = guard::up(&config).expect_err("not a bpffs").to_string();
+        assert!(error.starts_with("/tmp/pins is not on a BPF file system"), "{error}");
+    });
 }
 
 #[test]
@@ -360,17 +282,10 @@ fn status_shows_what_is_up() {
         let mut expected = stage.config().governed;
         expected.sort_unstable();
         assert_eq!(status.governed, expected);
-        let [only] = status.gateways.as_slice() else {
-            panic!("{status}")
-        };
+        let [only] = status.gateways.as_slice() else { panic!("{status}") };
         assert_eq!((only.port_v4, only.alive), (Some(gateway.v4.port()), true));
         let text = status.to_string();
-        for line in [
-            "guard      up",
-            "192.0.2.7/32 port 443 (server 1)",
-            "alive",
-            "connect4",
-        ] {
+        for line in ["guard      up", "192.0.2.7/32 port 443 (server 1)", "alive", "connect4"] {
             assert!(text.contains(line), "{text}");
         }
         serde_json::to_string(&status).expect("JSON");
@@ -379,63 +294,47 @@ fn status_shows_what_is_up() {
 
 #[test]
 fn the_gateway_needs_no_privilege_and_another_user_gets_nothing() {
-    Stage::run(
-        "guard::the_gateway_needs_no_privilege_and_another_user_gets_nothing",
-        |stage| {
-            let mut config = stage.config();
-            (config.owner_uid, config.owner_gid) = (NOBODY, NOBODY);
-            guard::up(&config).expect("up");
-            let pin = fs::metadata(stage.pin_dir().join("ORIGINS")).expect("a pin");
-            assert_eq!(
-                (pin.uid(), pin.gid(), pin.mode() & 0o777),
-                (NOBODY, NOBODY, 0o600)
-            );
-            // Another user of the same group can enter the directory, and no more.
-            let other = fork(|| {
-                become_user(SOMEBODY_ELSE, NOBODY);
-                match Capture::open(&stage.pin_dir()) {
-                    Err(CaptureError::NotOurs { .. }) => 0,
-                    other => panic!("{other:?}"),
-                }
-            });
-            assert_eq!(other.wait(), 0);
-            let holder = fork(|| {
-                become_user(NOBODY, NOBODY);
-                as_holder(stage);
-                0
-            });
-            assert_eq!(holder.wait(), 0);
-        },
-    );
+    Stage::run("guard::the_gateway_needs_no_privilege_and_another_user_gets_nothing", |stage| {
+        let mut config = stage.config();
+        (config.owner_uid, config.owner_gid) = (NOBODY, NOBODY);
+        guard::up(&config).expect("up");
+        let pin = fs::metadata(stage.pin_dir().join("ORIGINS")).expect("a pin");
+        assert_eq!((pin.uid(), pin.gid(), pin.mode() & 0o777), (NOBODY, NOBODY, 0o600));
+        // Another user of the same group can enter the directory, and no more.
+        let other = fork(|| {
+            become_user(SOMEBODY_ELSE, NOBODY);
+            match Capture::open(&stage.pin_dir()) {
+                Err(CaptureError::NotOurs { .. }) => 0,
+                other => panic!("{other:?}"),
+            }
+        });
+        assert_eq!(other.wait(), 0);
+        let holder = fork(|| {
+            become_user(NOBODY, NOBODY);
+            as_holder(stage);
+            0
+        });
+        assert_eq!(holder.wait(), 0);
+    });
 }
 
 /// All that the gateway does, without a privilege.
 fn as_holder(stage: &Stage) {
     let gateway = Gateway::start(stage);
     let capture = &gateway.capture;
-    capture
-        .govern([192, 0, 2, 9].into(), 443, 7)
-        .expect("governed");
+    capture.govern([192, 0, 2, 9].into(), 443, 7).expect("governed");
     let stream = TcpStream::connect("192.0.2.9:443").expect("redirected");
     let seen = read_answer(stream).expect("an origin");
-    assert_eq!(
-        (seen.server, seen.uid, seen.tgid),
-        (7, NOBODY, std::process::id())
-    );
+    assert_eq!((seen.server, seen.uid, seen.tgid), (7, NOBODY, std::process::id()));
     let upstream = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     capture.exempt(upstream.as_fd()).expect("a mark");
-    let direct = upstream
-        .connect(&addr(GOVERNED_V4).into())
-        .expect_err("nobody serves there");
+    let direct = upstream.connect(&addr(GOVERNED_V4).into()).expect_err("nobody serves there");
     assert_eq!(direct.kind(), io::ErrorKind::ConnectionRefused);
     let counters = capture.counters().expect("counters");
     assert!(counters.contains(&(Reason::Exempt, 1)));
     assert_eq!(capture.sweep(Duration::from_secs(1)).expect("swept"), 0);
     let mut log = capture.kernel_log().expect("the log");
-    assert!(
-        log.next_line().is_some(),
-        "the guard's own test was refused, and that is logged"
-    );
+    assert!(log.next_line().is_some(), "the guard's own test was refused, and that is logged");
     for link in ["link-connect4", "PEERS"] {
         let pin = stage.pin_dir().join(link);
         let ours = fs::metadata(&pin).expect("a pin").uid() == NOBODY;
@@ -446,48 +345,35 @@ fn as_holder(stage: &Stage) {
 
 #[test]
 fn the_process_behind_a_connection_is_described() {
-    Stage::run(
-        "guard::the_process_behind_a_connection_is_described",
-        |stage| {
-            stage.guard();
-            let gateway = Gateway::start(stage);
-            let to: SocketAddr = addr(GOVERNED_V4);
-            let script = format!(
-                "exec 3<>/dev/tcp/{}/{} ; read line <&3; sleep 5; :",
-                to.ip(),
-                to.port()
-            );
-            let mut child = Command::new("bash")
-                .args(["-c", &script])
-                .spawn()
-                .expect("bash");
-            let origin = loop {
-                let seen = gateway.seen.lock().expect("not poisoned").last().cloned();
-                match seen {
-                    Some(origin) => break origin.expect("an origin"),
-                    None => std::thread::sleep(Duration::from_millis(5)),
-                }
-            };
-            let told = process::describe(&origin);
-            child.kill().expect("killed");
-            child.wait().expect("its end");
-            assert_eq!((told.pid, told.reused), (child.id(), false));
-            let exe = told.exe.known().expect("an executable");
-            assert!(exe.ends_with("bash"), "{}", exe.display());
-            let inode = fs::metadata(exe).expect("a file").ino();
-            assert_eq!(told.exe_inode.known().map(|i| i.inode), Some(inode));
-            assert_eq!(told.parent.known().map(|p| p.pid), Some(std::process::id()));
-            let cgroup = told.cgroup.known().expect("a cgroup");
-            assert!(
-                stage.cgroup().ends_with(cgroup.trim_start_matches('/')),
-                "{cgroup}"
-            );
-            assert_eq!(origin.comm, "bash");
-            let own = fs::metadata(stage.cgroup()).expect("a cgroup").ino();
-            assert_eq!(origin.cgroup_id, own);
-            // After its end nothing is known, and nothing is made up.
-            let told = process::describe(&origin);
-            assert_eq!(told.exe.known(), None);
-        },
-    );
+    Stage::run("guard::the_process_behind_a_connection_is_described", |stage| {
+        stage.guard();
+        let gateway = Gateway::start(stage);
+        let to: SocketAddr = addr(GOVERNED_V4);
+        let script = format!("exec 3<>/dev/tcp/{}/{} ; read line <&3; sleep 5; :", to.ip(), to.port());
+        let mut child = Command::new("bash").args(["-c", &script]).spawn().expect("bash");
+        let origin = loop {
+            let seen = gateway.seen.lock().expect("not poisoned").last().cloned();
+            match seen {
+                Some(origin) => break origin.expect("an origin"),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        let told = process::describe(&origin);
+        child.kill().expect("killed");
+        child.wait().expect("its end");
+        assert_eq!((told.pid, told.reused), (child.id(), false));
+        let exe = told.exe.known().expect("an executable");
+        assert!(exe.ends_with("bash"), "{}", exe.display());
+        let inode = fs::metadata(exe).expect("a file").ino();
+        assert_eq!(told.exe_inode.known().map(|i| i.inode), Some(inode));
+        assert_eq!(told.parent.known().map(|p| p.pid), Some(std::process::id()));
+        let cgroup = told.cgroup.known().expect("a cgroup");
+        assert!(stage.cgroup().ends_with(cgroup.trim_start_matches('/')), "{cgroup}");
+        assert_eq!(origin.comm, "bash");
+        let own = fs::metadata(stage.cgroup()).expect("a cgroup").ino();
+        assert_eq!(origin.cgroup_id, own);
+        // After its end nothing is known, and nothing is made up.
+        let told = process::describe(&origin);
+        assert_eq!(told.exe.known(), None);
+    });
 }

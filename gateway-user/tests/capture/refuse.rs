@@ -40,11 +40,7 @@ fn without_a_gateway() {
         capture.register_listener(listener.as_fd()).expect("a mark");
         let port = listener.local_addr().expect("bound").port();
         capture.announce(port, None).expect("announced");
-        assert_eq!(
-            refused(stage, GOVERNED_V6),
-            [(Reason::NoGateway, 1)],
-            "it has no IPv6 port"
-        );
+        assert_eq!(refused(stage, GOVERNED_V6), [(Reason::NoGateway, 1)], "it has no IPv6 port");
         TcpStream::connect(GOVERNED_V4).expect("redirected");
         capture.withdraw().expect("withdrawn");
         capture.heartbeat().expect("nothing to do");
@@ -74,9 +70,7 @@ fn a_port_that_another_process_has_taken() {
         let thief = listen("127.0.0.1:0");
         let thief6 = listen("[::1]:0");
         let port = |l: &std::net::TcpListener| l.local_addr().expect("bound").port();
-        capture
-            .announce(port(&thief), Some(port(&thief6)))
-            .expect("announced");
+        capture.announce(port(&thief), Some(port(&thief6))).expect("announced");
         assert_eq!(refused(stage, GOVERNED_V4), [(Reason::PortTaken, 1)]);
         assert_eq!(refused(stage, GOVERNED_V6), [(Reason::PortTaken, 1)]);
         capture.register_listener(thief.as_fd()).expect("a mark");
@@ -160,9 +154,7 @@ fn more_than_may_wait() {
         capture.register_listener(listener.as_fd()).expect("a mark");
         let port = listener.local_addr().expect("bound").port();
         capture.announce(port, None).expect("announced");
-        let waiting: Vec<_> = (0..8)
-            .map(|_| TcpStream::connect(GOVERNED_V4).expect("redirected"))
-            .collect();
+        let waiting: Vec<_> = (0..8).map(|_| TcpStream::connect(GOVERNED_V4).expect("redirected")).collect();
         assert_eq!(refused(stage, GOVERNED_V4), [(Reason::Full, 1)]);
         let (_, peer) = listener.accept().expect("accepted");
         assert!(capture.take_origin(peer).expect("an answer").is_some());
@@ -181,9 +173,7 @@ fn a_socket_bound_to_an_interface() {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
             socket.bind_device(Some(device.as_bytes())).expect("bound");
             let moved = stage.counting(|| {
-                let error = socket
-                    .connect(&addr(GOVERNED_V4).into())
-                    .expect_err("refused");
+                let error = socket.connect(&addr(GOVERNED_V4).into()).expect_err("refused");
                 assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
             });
             assert_eq!(moved, [(Reason::BoundInterface, 1)], "{device}");
@@ -271,10 +261,7 @@ fn kinds_of_sockets_that_would_go_around() {
                 }
             }
         }
-        assert!(
-            refused_by_us >= 2,
-            "raw sockets at least are in every kernel"
-        );
+        assert!(refused_by_us >= 2, "raw sockets at least are in every kernel");
         let child = fork(|| {
             become_user(NOBODY, NOBODY);
             make(libc::AF_INET, libc::SOCK_STREAM, 0) + make(libc::AF_INET6, libc::SOCK_DGRAM, 0)
@@ -299,31 +286,19 @@ fn raise_net_raw() {
 
 #[test]
 fn and_the_gateway_reads_why_in_the_kernel_s_log() {
-    Stage::run(
-        "refuse::and_the_gateway_reads_why_in_the_kernel_s_log",
-        |stage| {
-            stage.guard();
-            let mut log = stage.capture().kernel_log().expect("the log");
-            // The guard's own test has been refused.
-            while log.next_line().is_some() {}
-            assert_eq!(refused(stage, GOVERNED_V4), [(Reason::NoGateway, 1)]);
-            UdpSocket::bind("[::]:0")
-                .and_then(|s| s.send_to(b"?", GOVERNED_V6))
-                .expect_err("refused");
-            let pid = std::process::id();
-            let mut line = || log.next_line().expect("a line").message;
-            assert_eq!(
-                line(),
-                format!("refused (no-gateway) to [::ffff:192.0.2.7]:443 pid {pid} uid 0")
-            );
-            assert_eq!(
-                line(),
-                format!("refused (datagram-to-governed) to [2001:db8::7]:443 pid {pid} uid 0")
-            );
-            assert!(log.next_line().is_none());
-            TcpStream::connect(PLAIN_V4)
-                .expect_err("nobody listens; but that is nobody's business");
-            assert!(log.next_line().is_none());
-        },
-    );
+    Stage::run("refuse::and_the_gateway_reads_why_in_the_kernel_s_log", |stage| {
+        stage.guard();
+        let mut log = stage.capture().kernel_log().expect("the log");
+        // The guard's own test has been refused.
+        while log.next_line().is_some() {}
+        assert_eq!(refused(stage, GOVERNED_V4), [(Reason::NoGateway, 1)]);
+        UdpSocket::bind("[::]:0").and_then(|s| s.send_to(b"?", GOVERNED_V6)).expect_err("refused");
+        let pid = std::process::id();
+        let mut line = || log.next_line().expect("a line").message;
+        assert_eq!(line(), format!("refused (no-gateway) to [::ffff:192.0.2.7]:443 pid {pid} uid 0"));
+        assert_eq!(line(), format!("refused (datagram-to-governed) to [2001:db8::7]:443 pid {pid} uid 0"));
+        assert!(log.next_line().is_none());
+        TcpStream::connect(PLAIN_V4).expect_err("nobody listens; but that is nobody's business");
+        assert!(log.next_line().is_none());
+    });
 }

@@ -52,34 +52,19 @@ impl Stage {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // SAFETY: no arguments.
         let uid = unsafe { libc::geteuid() };
-        assert_eq!(
-            uid, 0,
-            "this test needs root, to load eBPF programs and make namespaces; run it with sudo"
-        );
+        assert_eq!(uid, 0, "this test needs root, to load eBPF programs and make namespaces; run it with sudo");
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let stage = Self {
-            name: format!("mcp-gateway-test-{}-{number}", std::process::id()),
-        };
+        let stage = Self { name: format!("mcp-gateway-test-{}-{number}", std::process::id()) };
         let cgroup = stage.cgroup();
-        fs::create_dir(&cgroup)
-            .unwrap_or_else(|error| panic!("cannot make {}: {error}", cgroup.display()));
+        fs::create_dir(&cgroup).unwrap_or_else(|error| panic!("cannot make {}: {error}", cgroup.display()));
         let _strike = Strike(&stage);
-        let procs = fs::OpenOptions::new()
-            .write(true)
-            .open(cgroup.join("cgroup.procs"))
-            .expect("cgroup.procs");
+        let procs = fs::OpenOptions::new().write(true).open(cgroup.join("cgroup.procs")).expect("cgroup.procs");
         let mut command = Command::new(std::env::current_exe().expect("this test's binary"));
-        command
-            .args(["--exact", test, "--nocapture", "--test-threads=1"])
-            .env(INSIDE, &stage.name);
+        command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, &stage.name);
         let enter = move || {
             (&procs).write_all(b"0")?;
             // SAFETY: no pointers.
-            if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
-                Ok(())
-            } else {
-                Err(io::Error::last_os_error())
-            }
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         };
         // SAFETY: writes to a descriptor, and one system call.
         unsafe { command.pre_exec(enter) };
@@ -87,15 +72,8 @@ impl Stage {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         print!("{}", text(&output.stdout));
         eprint!("{}", text(&output.stderr));
-        assert!(
-            output.status.success(),
-            "the test failed on its stage: {}",
-            output.status
-        );
-        assert!(
-            text(&output.stdout).contains("1 passed"),
-            "no test is named {test}"
-        );
+        assert!(output.status.success(), "the test failed on its stage: {}", output.status);
+        assert!(text(&output.stdout).contains("1 passed"), "no test is named {test}");
     }
 
     fn inside(name: String, body: impl FnOnce(&Self)) {
@@ -137,9 +115,7 @@ impl Stage {
         config.object = std::env::var_os(OBJECT).map(PathBuf::from);
         for (server, address) in [(1, GOVERNED_V4), (2, GOVERNED_V6)] {
             let address: SocketAddr = address.parse().expect("an address");
-            config
-                .governed
-                .push(GovernedAddress::host(address.ip(), address.port(), server));
+            config.governed.push(GovernedAddress::host(address.ip(), address.port(), server));
         }
         config
     }
@@ -193,10 +169,7 @@ impl Drop for Strike<'_> {
 
 /// Runs iproute2.
 pub(crate) fn ip(arguments: &str) {
-    let status = Command::new("ip")
-        .args(arguments.split(' '))
-        .status()
-        .expect("this test needs `ip` (iproute2)");
+    let status = Command::new("ip").args(arguments.split(' ')).status().expect("this test needs `ip` (iproute2)");
     assert!(status.success(), "ip {arguments}: {status}");
 }
 

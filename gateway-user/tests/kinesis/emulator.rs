@@ -25,16 +25,8 @@ impl Emulator {
     pub(crate) fn start() -> Emulator {
         credentials();
         let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/sdk-v1/bin/moto_server");
-        assert!(
-            server.exists(),
-            "{} is not there: `cargo xtask test` installs it",
-            server.display()
-        );
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        assert!(server.exists(), "{} is not there: `cargo xtask test` installs it", server.display());
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new(server)
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             .stdout(Stdio::null())
@@ -54,32 +46,16 @@ impl Emulator {
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
             .endpoint_url(format!("http://127.0.0.1:{port}"))
             .build();
-        Emulator {
-            process,
-            port,
-            client: Client::from_conf(config),
-        }
+        Emulator { process, port, client: Client::from_conf(config) }
     }
 
     pub(crate) async fn stream(&self, name: &str) {
-        self.client
-            .create_stream()
-            .stream_name(name)
-            .shard_count(2)
-            .send()
-            .await
-            .unwrap();
+        self.client.create_stream().stream_name(name).shard_count(2).send().await.unwrap();
     }
 
     /// The data of every entry, in the order of arrival. One partition key: one shard has them all.
     pub(crate) async fn entries(&self, stream: &str) -> Vec<Vec<u8>> {
-        let shards = self
-            .client
-            .list_shards()
-            .stream_name(stream)
-            .send()
-            .await
-            .unwrap();
+        let shards = self.client.list_shards().stream_name(stream).send().await.unwrap();
         let mut used = Vec::new();
         for shard in shards.shards() {
             let iterator = self
@@ -91,18 +67,8 @@ impl Emulator {
             let mut iterator = iterator.send().await.unwrap().shard_iterator;
             let mut entries = Vec::new();
             loop {
-                let got = self
-                    .client
-                    .get_records()
-                    .shard_iterator(iterator.unwrap())
-                    .send()
-                    .await
-                    .unwrap();
-                entries.extend(
-                    got.records()
-                        .iter()
-                        .map(|record| record.data().as_ref().to_vec()),
-                );
+                let got = self.client.get_records().shard_iterator(iterator.unwrap()).send().await.unwrap();
+                entries.extend(got.records().iter().map(|record| record.data().as_ref().to_vec()));
                 if got.records().is_empty() {
                     break;
                 }
@@ -128,11 +94,7 @@ impl Drop for Emulator {
 fn credentials() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        for (name, value) in [
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-        ] {
+        for (name, value) in [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")] {
             // SAFETY: every test of this binary comes through here first, and waits for this to
             // be done, before it does anything that reads the environment.
             unsafe { std::env::set_var(name, value) };

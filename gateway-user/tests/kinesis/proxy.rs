@@ -66,25 +66,15 @@ impl Proxy {
     pub(crate) fn start(port: u16, fate: impl FnMut() -> Fate + Send + 'static) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (requests, under_way, ends) = (
-            Arc::new(AtomicU64::new(0)),
-            Arc::new(AtomicU64::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let proxy = Proxy {
-            url,
-            requests: requests.clone(),
-            under_way: under_way.clone(),
-            ends: ends.clone(),
-        };
+        let (requests, under_way, ends) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let proxy = Proxy { url, requests: requests.clone(), under_way: under_way.clone(), ends: ends.clone() };
         let fate = Arc::new(Mutex::new(fate));
         thread::spawn(move || {
             for client in listener.incoming() {
                 if ends.load(Ordering::Relaxed) {
                     return;
                 }
-                let (fate, requests, under_way) =
-                    (fate.clone(), requests.clone(), under_way.clone());
+                let (fate, requests, under_way) = (fate.clone(), requests.clone(), under_way.clone());
                 thread::spawn(move || {
                     let mut client = client.unwrap();
                     while let Ok(Some(request)) = message(&mut client) {
@@ -114,13 +104,8 @@ impl Drop for Proxy {
 /// True if the connection can be used again.
 fn suffer(fate: Fate, client: &mut TcpStream, request: &[u8], port: u16) -> bool {
     let mut answer = |status: &str, body: &str| {
-        let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        client
-            .write_all(&[head.as_bytes(), body.as_bytes()].concat())
-            .is_ok()
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n", body.len());
+        client.write_all(&[head.as_bytes(), body.as_bytes()].concat()).is_ok()
     };
     match fate {
         Fate::Pass => {
@@ -142,26 +127,19 @@ fn suffer(fate: Fate, client: &mut TcpStream, request: &[u8], port: u16) -> bool
             forward(request, port);
             false
         }
-        Fate::Error500 => answer(
-            "500 Internal Server Error",
-            r#"{"__type":"InternalFailure","message":"try again"}"#,
-        ),
+        Fate::Error500 => answer("500 Internal Server Error", r#"{"__type":"InternalFailure","message":"try again"}"#),
         Fate::Error500AfterArrival => {
             forward(request, port);
             answer("503 Service Unavailable", "")
         }
-        Fate::Throttled => answer(
-            "400 Bad Request",
-            r#"{"__type":"ProvisionedThroughputExceededException","message":"Rate exceeded for shard"}"#,
-        ),
+        Fate::Throttled => {
+            answer("400 Bad Request", r#"{"__type":"ProvisionedThroughputExceededException","message":"Rate exceeded for shard"}"#)
+        }
         Fate::FailureInside => answer(
             "200 OK",
             r#"{"FailedRecordCount":1,"Records":[{"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"Rate exceeded for shard"}]}"#,
         ),
-        Fate::NotFound => answer(
-            "400 Bad Request",
-            r#"{"__type":"ResourceNotFoundException","message":"Stream not found"}"#,
-        ),
+        Fate::NotFound => answer("400 Bad Request", r#"{"__type":"ResourceNotFoundException","message":"Stream not found"}"#),
         Fate::Garbage => answer("200 OK", "<html>Welcome to the hotel's network</html>"),
         Fate::EmptyObject => answer("200 OK", "{}"),
         Fate::NoEntries => answer("200 OK", r#"{"FailedRecordCount":0,"Records":[{}]}"#),
@@ -185,9 +163,7 @@ fn message(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length:"));
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
             let length: usize = length.map_or(0, |text| text.trim().parse().unwrap());
             if bytes.len() >= end + 4 + length {
                 return Ok(Some(bytes));

@@ -24,25 +24,14 @@ fn dir() -> TempDir {
 }
 
 fn open(dir: &Path) -> Log {
-    Log::open(Options {
-        segment_size: 256 << 10,
-        ..Options::new(dir)
-    })
-    .unwrap()
-    .0
+    Log::open(Options { segment_size: 256 << 10, ..Options::new(dir) }).unwrap().0
 }
 
 async fn append(log: &Log, count: usize, pad: usize) {
     let appender = log.appender();
     let body = format!("{{\"pad\":\"{}\"}}", "x".repeat(pad));
-    let entry = || Entry {
-        kind: Kind::Request,
-        body: body.clone().into_bytes(),
-        effect: Effect::None,
-    };
-    let waiting: Vec<_> = (0..count)
-        .map(|_| appender.append(entry(), Durability::Sync))
-        .collect();
+    let entry = || Entry { kind: Kind::Request, body: body.clone().into_bytes(), effect: Effect::None };
+    let waiting: Vec<_> = (0..count).map(|_| appender.append(entry(), Durability::Sync)).collect();
     for result in futures_util::future::join_all(waiting).await {
         result.unwrap();
     }
@@ -67,19 +56,13 @@ async fn shipped(ship: &Ship, log: &Log, dir: &Path) {
         if cursor(&dir.join("kinesis-cursor.json")) == next {
             return;
         }
-        assert!(
-            Instant::now() < give_up,
-            "not shipped: {:?}",
-            ship.metrics().last_error.load()
-        );
+        assert!(Instant::now() < give_up, "not shipped: {:?}", ship.metrics().last_error.load());
     }
 }
 
 fn cursor(path: &Path) -> u64 {
     let Ok(text) = fs::read(path) else { return 0 };
-    serde_json::from_slice::<serde_json::Value>(&text).unwrap()["next"]
-        .as_u64()
-        .unwrap()
+    serde_json::from_slice::<serde_json::Value>(&text).unwrap()["next"].as_u64().unwrap()
 }
 
 /// The log's lines, as they stand in its files.
@@ -118,11 +101,7 @@ async fn every_line_arrives_as_it_stands_in_the_log() {
     let dir = dir();
     let log = open(dir.path());
     append(&log, 300, 2000).await;
-    let options = options(
-        &log,
-        dir.path(),
-        &format!("http://127.0.0.1:{}", emulator.port),
-    );
+    let options = options(&log, dir.path(), &format!("http://127.0.0.1:{}", emulator.port));
     let ship = ship::start(options, log.committed()).await.unwrap();
     append(&log, 300, 2000).await;
     let metrics = ship.metrics();
@@ -134,10 +113,7 @@ async fn every_line_arrives_as_it_stands_in_the_log() {
     assert!(entries.iter().all(|entry| entry.len() <= 256 << 10));
     let sent = lines(dir.path());
     assert_eq!(without_duplicates(&entries), (sent.clone(), 0));
-    assert_eq!(
-        metrics.shipped_records.load(Ordering::Relaxed),
-        sent.len() as u64
-    );
+    assert_eq!(metrics.shipped_records.load(Ordering::Relaxed), sent.len() as u64);
     assert_eq!(metrics.backlog_records.load(Ordering::Relaxed), 0);
     assert_eq!(metrics.retries.load(Ordering::Relaxed), 0);
 }
@@ -147,23 +123,12 @@ async fn a_line_too_long_for_the_stream_is_shipped_by_its_head_and_counted() {
     let emulator = Emulator::start();
     emulator.stream(STREAM).await;
     let dir = dir();
-    let log = Log::open(Options {
-        segment_size: 4 << 20,
-        ..Options::new(dir.path())
-    })
-    .unwrap()
-    .0;
+    let log = Log::open(Options { segment_size: 4 << 20, ..Options::new(dir.path()) }).unwrap().0;
     for pad in [10, 900 << 10, 1100 << 10, 300 << 10, 10] {
         append(&log, 1, pad).await;
     }
-    let options = ShipOptions {
-        timeout: Duration::from_secs(20),
-        ..options(
-            &log,
-            dir.path(),
-            &format!("http://127.0.0.1:{}", emulator.port),
-        )
-    };
+    let options =
+        ShipOptions { timeout: Duration::from_secs(20), ..options(&log, dir.path(), &format!("http://127.0.0.1:{}", emulator.port)) };
     let ship = ship::start(options, log.committed()).await.unwrap();
     let metrics = ship.metrics();
     ship.stop(Duration::from_secs(60)).await;
@@ -172,10 +137,7 @@ async fn a_line_too_long_for_the_stream_is_shipped_by_its_head_and_counted() {
     let sent = lines(dir.path());
     assert_eq!(arrived.len(), 5, "{:?}", metrics.last_error.load());
     for (seq, (arrived, sent)) in arrived.iter().zip(&sent).enumerate() {
-        let (short, whole) = (
-            format::parse(arrived).unwrap(),
-            format::parse(sent).unwrap(),
-        );
+        let (short, whole) = (format::parse(arrived).unwrap(), format::parse(sent).unwrap());
         assert_eq!((short.leaf, short.head), (whole.leaf, whole.head));
         assert_eq!(short.body.is_none(), seq == 2);
     }
@@ -211,11 +173,7 @@ async fn whatever_the_network_does_the_stream_is_complete_and_in_order() {
         assert_eq!(arrived, lines(dir.path()), "seed {seed}");
         assert!(again > 0, "no duplicate: the network was too kind");
         assert!(metrics.retries.load(Ordering::Relaxed) > 10);
-        assert!(
-            seen.lock().unwrap().len() >= 12,
-            "seed {seed}: {:?}",
-            seen.lock().unwrap()
-        );
+        assert!(seen.lock().unwrap().len() >= 12, "seed {seed}: {:?}", seen.lock().unwrap());
     }
 }
 
@@ -227,13 +185,7 @@ async fn stopped_killed_and_started_again_at_random_it_loses_nothing() {
     let log = open(dir.path());
     let mut random = Random(7);
     let mut fates = Random(8);
-    let proxy = Proxy::start(emulator.port, move || {
-        if fates.below(2) == 0 {
-            Fate::Pass
-        } else {
-            ALL[fates.below(ALL.len())]
-        }
-    });
+    let proxy = Proxy::start(emulator.port, move || if fates.below(2) == 0 { Fate::Pass } else { ALL[fates.below(ALL.len())] });
     let options = options(&log, dir.path(), &proxy.url);
     for round in 0..25 {
         let ship = ship::start(options.clone(), log.committed()).await.unwrap();
@@ -241,10 +193,7 @@ async fn stopped_killed_and_started_again_at_random_it_loses_nothing() {
         tokio::time::sleep(Duration::from_millis(random.below(300) as u64)).await;
         match round % 2 {
             0 => drop(ship),
-            _ => {
-                ship.stop(Duration::from_millis(random.below(200) as u64))
-                    .await
-            }
+            _ => ship.stop(Duration::from_millis(random.below(200) as u64)).await,
         }
     }
     let ship = ship::start(options, log.committed()).await.unwrap();
@@ -261,22 +210,10 @@ async fn a_stream_that_is_not_there_is_named_and_waited_for() {
     let dir = dir();
     let log = open(dir.path());
     append(&log, 5, 10).await;
-    let ship = ship::start(
-        options(
-            &log,
-            dir.path(),
-            &format!("http://127.0.0.1:{}", emulator.port),
-        ),
-        log.committed(),
-    )
-    .await
-    .unwrap();
+    let ship = ship::start(options(&log, dir.path(), &format!("http://127.0.0.1:{}", emulator.port)), log.committed()).await.unwrap();
     let metrics = ship.metrics();
     let error = error(&ship).await;
-    assert!(
-        error.contains("stream mcp-audit does not exist in eu-central-1"),
-        "{error}"
-    );
+    assert!(error.contains("stream mcp-audit does not exist in eu-central-1"), "{error}");
     assert_eq!(metrics.backlog_records.load(Ordering::Relaxed), 5);
     assert!(metrics.backlog_bytes.load(Ordering::Relaxed) > 5 * 400);
     assert!(metrics.lag() > Duration::ZERO);
@@ -285,13 +222,7 @@ async fn a_stream_that_is_not_there_is_named_and_waited_for() {
     shipped(&ship, &log, dir.path()).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(metrics.last_error.load().is_none());
-    assert_eq!(
-        (
-            metrics.lag(),
-            metrics.backlog_records.load(Ordering::Relaxed)
-        ),
-        (Duration::ZERO, 0)
-    );
+    assert_eq!((metrics.lag(), metrics.backlog_records.load(Ordering::Relaxed)), (Duration::ZERO, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,14 +233,8 @@ async fn nonsense_is_called_nonsense() {
         (Fate::Garbage, "is the endpoint really Kinesis?"),
         (Fate::EmptyObject, "about 0 entries, and one was sent"),
         (Fate::NoEntries, "without saying what became of the entry"),
-        (
-            Fate::FailureInside,
-            "did not take the entry: ProvisionedThroughputExceededException: Rate exceeded",
-        ),
-        (
-            Fate::Throttled,
-            "ProvisionedThroughputExceededException: Rate exceeded",
-        ),
+        (Fate::FailureInside, "did not take the entry: ProvisionedThroughputExceededException: Rate exceeded"),
+        (Fate::Throttled, "ProvisionedThroughputExceededException: Rate exceeded"),
         (Fate::NotHttp, "could not be asked"),
         (Fate::ArriveLate, "no answer from Kinesis in time"),
     ] {
@@ -317,9 +242,7 @@ async fn nonsense_is_called_nonsense() {
         let log = open(dir.path());
         append(&log, 1, 10).await;
         let proxy = Proxy::start(emulator.port, move || fate);
-        let ship = ship::start(options(&log, dir.path(), &proxy.url), log.committed())
-            .await
-            .unwrap();
+        let ship = ship::start(options(&log, dir.path(), &proxy.url), log.committed()).await.unwrap();
         let error = error(&ship).await;
         assert!(error.contains(said), "{fate:?}: {error}");
         assert!(proxy.requests.load(Ordering::Relaxed) > 0);
@@ -333,24 +256,13 @@ async fn a_hanging_stream_is_not_in_the_way_of_the_log() {
     let dir = dir();
     let log = open(dir.path());
     let url = format!("http://{}", hole.local_addr().unwrap());
-    let ship = ship::start(
-        ShipOptions {
-            timeout: Duration::from_secs(60),
-            ..options(&log, dir.path(), &url)
-        },
-        log.committed(),
-    )
-    .await
-    .unwrap();
+    let ship =
+        ship::start(ShipOptions { timeout: Duration::from_secs(60), ..options(&log, dir.path(), &url) }, log.committed()).await.unwrap();
     append(&log, 1, 10).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let began = Instant::now();
     append(&log, 2000, 100).await;
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     drop(ship);
     drop(emulator);
 }
@@ -361,45 +273,27 @@ async fn a_cursor_that_does_not_fit_stops_the_start() {
     let dir = dir();
     let log = open(dir.path());
     append(&log, 400, 1000).await;
-    let options = options(
-        &log,
-        dir.path(),
-        &format!("http://127.0.0.1:{}", emulator.port),
-    );
+    let options = options(&log, dir.path(), &format!("http://127.0.0.1:{}", emulator.port));
     let refused = async |text: &str| {
         fs::write(&options.cursor, text).unwrap();
-        ship::start(options.clone(), log.committed())
-            .await
-            .err()
-            .unwrap()
+        ship::start(options.clone(), log.committed()).await.err().unwrap()
     };
     let id = log.log_id();
     let of = |log: &str, stream: &str, next: u64| {
-        format!(
-            "{{\"log\":\"{log}\",\"stream\":\"{stream}\",\"next\":{next},\"segment\":0,\"offset\":0}}"
-        )
+        format!("{{\"log\":\"{log}\",\"stream\":\"{stream}\",\"next\":{next},\"segment\":0,\"offset\":0}}")
     };
 
     assert!(matches!(refused("rubbish").await, ShipError::Cursor { .. }));
     let error = refused(&of("00", STREAM, 1)).await;
     assert!(error.to_string().contains("remove that file"), "{error}");
-    assert!(matches!(
-        refused(&of(id.as_str(), "other", 1)).await,
-        ShipError::OtherCursor { .. }
-    ));
+    assert!(matches!(refused(&of(id.as_str(), "other", 1)).await, ShipError::OtherCursor { .. }));
     let error = refused(&of(id.as_str(), STREAM, 1_000)).await;
-    assert!(
-        matches!(error, ShipError::Ahead { shipped: 999, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ShipError::Ahead { shipped: 999, .. }), "{error}");
 
     let first = segment::list(dir.path()).unwrap().remove(0);
     fs::remove_file(first.path).unwrap();
     let error = refused(&of(id.as_str(), STREAM, 3)).await;
-    assert!(
-        matches!(error, ShipError::Removed { next: 3, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ShipError::Removed { next: 3, .. }), "{error}");
 }
 
 async fn error(ship: &Ship) -> String {

@@ -22,10 +22,5 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let Arguments { listen, db, seen } = Arguments::parse();
-    serve(Options {
-        listen,
-        database: db,
-        seen,
-    })
-    .await
+    serve(Options { listen, database: db, seen }).await
 }

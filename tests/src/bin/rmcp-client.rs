@@ -6,7 +6,10 @@ use anyhow::Context;
 use clap::Parser;
 use rmcp::{
     ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient,
-    model::{CallToolRequestParams, NumberOrString, ProgressNotificationParam, ProgressToken, ProtocolVersion, RequestMetaObject, RequestParamsMeta},
+    model::{
+        CallToolRequestParams, NumberOrString, ProgressNotificationParam, ProgressToken, ProtocolVersion, RequestMetaObject,
+        RequestParamsMeta,
+    },
     service::NotificationContext,
     transport::StreamableHttpClientTransport,
 };
@@ -34,15 +37,8 @@ struct Arguments {
 struct Listener(Arc<Mutex<Vec<f64>>>);
 
 impl ClientHandler for Listener {
-    async fn on_progress(
-        &self,
-        params: ProgressNotificationParam,
-        _context: NotificationContext<RoleClient>,
-    ) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(params.progress);
+    async fn on_progress(&self, params: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(params.progress);
     }
 }
 
@@ -52,29 +48,18 @@ async fn main() -> anyhow::Result<()> {
     let lifecycle = if arguments.legacy {
         ClientLifecycleMode::Initialize
     } else {
-        ClientLifecycleMode::Discover {
-            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-        }
+        ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }
     };
     let listener = Listener::default();
     let client = listener
         .clone()
-        .serve_with_lifecycle(
-            StreamableHttpClientTransport::from_uri(arguments.url.clone()),
-            lifecycle,
-        )
+        .serve_with_lifecycle(StreamableHttpClientTransport::from_uri(arguments.url.clone()), lifecycle)
         .await
         .with_context(|| format!("cannot reach {}", arguments.url))?;
-    let mut tools: Vec<String> = client
-        .list_all_tools()
-        .await?
-        .into_iter()
-        .map(|tool| tool.name.into_owned())
-        .collect();
+    let mut tools: Vec<String> = client.list_all_tools().await?.into_iter().map(|tool| tool.name.into_owned()).collect();
     tools.sort();
-    let mut call = CallToolRequestParams::new(arguments.tool).with_arguments(
-        serde_json::from_str(&arguments.arguments).context("the arguments are no JSON object")?,
-    );
+    let mut call = CallToolRequestParams::new(arguments.tool)
+        .with_arguments(serde_json::from_str(&arguments.arguments).context("the arguments are no JSON object")?);
     if arguments.progress {
         let mut meta = RequestMetaObject::new();
         meta.set_progress_token(ProgressToken(NumberOrString::String("rmcp-client".into())));

@@ -18,9 +18,7 @@ use std::{
 };
 
 use anyhow::Context;
-use rmcp::transport::streamable_http_server::{
-    StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
-};
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager};
 use serde::{Deserialize, Serialize};
 
 pub use patients::{PATIENTS, create as create_database};
@@ -63,9 +61,7 @@ impl SeenFile {
         let Some(file) = &self.0 else { return Ok(()) };
         let mut line = serde_json::to_vec(seen)?;
         line.push(b'\n');
-        file.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(&line)?;
+        file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)?;
         Ok(())
     }
 
@@ -79,9 +75,7 @@ impl SeenFile {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
         };
-        text.lines()
-            .map(|line| serde_json::from_str(line).with_context(|| format!("not a call: {line}")))
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("not a call: {line}"))).collect()
     }
 }
 
@@ -109,15 +103,9 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     let clinic = Clinic::open(&options.database, seen)?;
     // The clinic is reached by the address of a network namespace, which rmcp does not know as a loopback name.
     let config = StreamableHttpServerConfig::default().disable_allowed_hosts();
-    let service = StreamableHttpService::new(
-        move || Ok(clinic.clone()),
-        Arc::new(LocalSessionManager::default()),
-        config,
-    );
+    let service = StreamableHttpService::new(move || Ok(clinic.clone()), Arc::new(LocalSessionManager::default()), config);
     let router = axum::Router::new().nest_service("/mcp", service);
-    let listener = tokio::net::TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener = tokio::net::TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("clinic: http://{}/mcp", listener.local_addr()?);
     axum::serve(listener, router)
         .with_graceful_shutdown(async {

@@ -6,13 +6,25 @@ use rusqlite::Connection;
 /// How many patients there are.
 pub const PATIENTS: u32 = 500;
 
-const GIVEN: [&str; 16] = [
-    "Ada", "Bela", "Carla", "Dmitri", "Elif", "Farid", "Greta", "Hana", "Ivo", "Jana", "Karim",
-    "Lena", "Mara", "Nils", "Olga", "Pavel",
-];
+const GIVEN: [&str; 16] =
+    ["Ada", "Bela", "Carla", "Dmitri", "Elif", "Farid", "Greta", "Hana", "Ivo", "Jana", "Karim", "Lena", "Mara", "Nils", "Olga", "Pavel"];
 const FAMILY: [&str; 16] = [
-    "Okafor", "Novak", "Haddad", "Lindqvist", "Moreau", "Tanaka", "Silva", "Keller", "Öztürk",
-    "Ivanova", "Nguyen", "Rossi", "Papadakis", "Byrne", "Kowalska", "Sørensen",
+    "Okafor",
+    "Novak",
+    "Haddad",
+    "Lindqvist",
+    "Moreau",
+    "Tanaka",
+    "Silva",
+    "Keller",
+    "Öztürk",
+    "Ivanova",
+    "Nguyen",
+    "Rossi",
+    "Papadakis",
+    "Byrne",
+    "Kowalska",
+    "Sørensen",
 ];
 const DIAGNOSES: [&str; 8] = [
     "J45.0 asthma",
@@ -40,8 +52,7 @@ pub fn create(path: &Path) -> anyhow::Result<()> {
             _ => {}
         }
     }
-    let mut connection =
-        Connection::open(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut connection = Connection::open(path).with_context(|| format!("cannot create {}", path.display()))?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;
          CREATE TABLE patients (
@@ -51,26 +62,14 @@ pub fn create(path: &Path) -> anyhow::Result<()> {
     )?;
     let transaction = connection.transaction()?;
     {
-        let mut insert = transaction.prepare(
-            "INSERT INTO patients VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?;
+        let mut insert = transaction.prepare("INSERT INTO patients VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
         let mut dice = Dice(0x00C1_1A1C);
         for id in 1..=PATIENTS {
             let given = dice.pick(&GIVEN);
             let family = dice.pick(&FAMILY);
             // 900 to 999 is never given out as the first part of a social security number.
-            let ssn = format!(
-                "{}-{:02}-{:04}",
-                900 + dice.below(100),
-                1 + dice.below(99),
-                1 + dice.below(9999)
-            );
-            let birth_date = format!(
-                "{}-{:02}-{:02}",
-                1930 + dice.below(90),
-                1 + dice.below(12),
-                1 + dice.below(28)
-            );
+            let ssn = format!("{}-{:02}-{:04}", 900 + dice.below(100), 1 + dice.below(99), 1 + dice.below(9999));
+            let birth_date = format!("{}-{:02}-{:02}", 1930 + dice.below(90), 1 + dice.below(12), 1 + dice.below(28));
             let email = format!("{}.{id}@example.org", given.to_lowercase());
             let phone = format!("555-01{:02}", dice.below(100));
             insert.execute((
@@ -123,13 +122,8 @@ mod tests {
             create(&path).unwrap();
             create(&path).unwrap();
             let connection = Connection::open(&path).unwrap();
-            let mut rows = connection
-                .prepare("SELECT name, ssn, birth_date FROM patients ORDER BY id")
-                .unwrap();
-            rows.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .unwrap()
-                .collect::<Result<_, _>>()
-                .unwrap()
+            let mut rows = connection.prepare("SELECT name, ssn, birth_date FROM patients ORDER BY id").unwrap();
+            rows.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap().collect::<Result<_, _>>().unwrap()
         };
         let patients = dump("a.db");
         assert_eq!(patients.len(), usize::try_from(PATIENTS).unwrap());

@@ -8,9 +8,7 @@ use anyhow::Context;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     handler::server::wrapper::Parameters,
-    model::{
-        CallToolResult, ContentBlock, ProgressNotificationParam, ServerCapabilities, ServerConfig,
-    },
+    model::{CallToolResult, ContentBlock, ProgressNotificationParam, ServerCapabilities, ServerConfig},
     schemars,
     service::RequestContext,
     tool, tool_handler, tool_router,
@@ -69,33 +67,17 @@ impl Clinic {
     /// The file is not a database that can be opened.
     pub fn open(path: &Path, seen: SeenFile) -> anyhow::Result<Self> {
         let open = |flags| {
-            let connection = Connection::open_with_flags(path, flags)
-                .with_context(|| format!("cannot open {}", path.display()))?;
+            let connection = Connection::open_with_flags(path, flags).with_context(|| format!("cannot open {}", path.display()))?;
             connection.busy_timeout(std::time::Duration::from_secs(10))?;
             anyhow::Ok(Arc::new(Mutex::new(connection)))
         };
-        Ok(Self {
-            writer: open(OpenFlags::SQLITE_OPEN_READ_WRITE)?,
-            reader: open(OpenFlags::SQLITE_OPEN_READ_ONLY)?,
-            seen,
-        })
+        Ok(Self { writer: open(OpenFlags::SQLITE_OPEN_READ_WRITE)?, reader: open(OpenFlags::SQLITE_OPEN_READ_ONLY)?, seen })
     }
 
-    fn note(
-        &self,
-        context: &RequestContext<RoleServer>,
-        tool: &str,
-        marker: Option<String>,
-    ) -> Result<(), ErrorData> {
+    fn note(&self, context: &RequestContext<RoleServer>, tool: &str, marker: Option<String>) -> Result<(), ErrorData> {
         let id = serde_json::to_value(&context.id).unwrap_or(Value::Null);
-        let seen = Seen {
-            id,
-            tool: tool.to_owned(),
-            marker,
-        };
-        self.seen
-            .note(&seen)
-            .map_err(|e| ErrorData::internal_error(format!("cannot note the call: {e}"), None))
+        let seen = Seen { id, tool: tool.to_owned(), marker };
+        self.seen.note(&seen).map_err(|e| ErrorData::internal_error(format!("cannot note the call: {e}"), None))
     }
 }
 
@@ -135,10 +117,7 @@ impl Clinic {
     #[tool(description = "All patients as CSV; reports progress when asked to")]
     async fn export(
         &self,
-        Parameters(Export {
-            at_least_bytes,
-            marker,
-        }): Parameters<Export>,
+        Parameters(Export { at_least_bytes, marker }): Parameters<Export>,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResult, ErrorData> {
         self.note(&context, "export", marker)?;
@@ -153,10 +132,9 @@ impl Clinic {
         }
         if let Some(token) = context.meta.get_progress_token() {
             for step in 1..=PROGRESS_STEPS {
-                let report =
-                    ProgressNotificationParam::new(token.clone(), f64::from(step))
-                        .with_total(f64::from(PROGRESS_STEPS))
-                        .with_message(format!("part {step} of {PROGRESS_STEPS}"));
+                let report = ProgressNotificationParam::new(token.clone(), f64::from(step))
+                    .with_total(f64::from(PROGRESS_STEPS))
+                    .with_message(format!("part {step} of {PROGRESS_STEPS}"));
                 // A client that has gone away gets no progress, and no answer either.
                 let _ = context.peer.notify_progress(report).await;
             }
@@ -175,10 +153,7 @@ impl ServerHandler for Clinic {
 
 fn select(connection: &Connection, sql: &str) -> rusqlite::Result<Value> {
     let mut statement = connection.prepare(sql)?;
-    let columns: Vec<String> = statement
-        .column_names()
-        .map(str::to_owned)
-        .collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut found = statement.query(())?;
     let mut rows = Vec::new();
     let mut truncated = false;
@@ -207,9 +182,7 @@ fn json_of(value: ValueRef<'_>) -> Value {
 }
 
 fn csv(connection: &Connection) -> anyhow::Result<String> {
-    let mut statement = connection.prepare(
-        "SELECT id, name, ssn, birth_date, email, phone, diagnosis FROM patients ORDER BY id",
-    )?;
+    let mut statement = connection.prepare("SELECT id, name, ssn, birth_date, email, phone, diagnosis FROM patients ORDER BY id")?;
     let mut rows = statement.query(())?;
     let mut text = String::new();
     while let Some(row) = rows.next()? {

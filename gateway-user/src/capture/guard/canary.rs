@@ -44,14 +44,10 @@ const WORDS: usize = size_of::<Findings>() / size_of::<i32>();
 /// Connects from within the cgroup and sees what becomes of it.
 pub(super) fn fly(cgroup: &Path, counters: &PerCpu) -> Result<Canary, GuardError> {
     let address = (Ipv4Addr::from(CANARY_ADDRESS), CANARY_PORT);
-    let listener = TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|error| {
-            let [a, b, c, d] = CANARY_ADDRESS;
-            GuardError::Canary(format!(
-                "it cannot be shown, because {a}.{b}.{c}.{d}:{CANARY_PORT} is not free: {error}"
-            ))
-        })?;
+    let listener = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener)).map_err(|error| {
+        let [a, b, c, d] = CANARY_ADDRESS;
+        GuardError::Canary(format!("it cannot be shown, because {a}.{b}.{c}.{d}:{CANARY_PORT} is not free: {error}"))
+    })?;
     let nest = Nest::make(cgroup)?;
     let before = Counts::read(counters)?;
     let findings = nest.send_child()?;
@@ -68,35 +64,20 @@ struct Counts {
 
 impl Counts {
     fn read(counters: &PerCpu) -> Result<Self, GuardError> {
-        let sum = |reason: Reason| {
-            counters
-                .sum(reason.index())
-                .map_err(CaptureError::map("read the counters"))
-        };
+        let sum = |reason: Reason| counters.sum(reason.index()).map_err(CaptureError::map("read the counters"));
         let mut connects = sum(Reason::Redirected)?;
         for reason in Reason::ALL.iter().filter(|r| r.is_refusal()) {
             connects += sum(*reason)?;
         }
         let datagrams = sum(Reason::Datagram)?;
-        Ok(Self {
-            connects: connects - datagrams,
-            datagrams,
-        })
+        Ok(Self { connects: connects - datagrams, datagrams })
     }
 }
 
-fn judge(
-    found: &Findings,
-    arrived: bool,
-    before: &Counts,
-    after: &Counts,
-) -> Result<Canary, String> {
+fn judge(found: &Findings, arrived: bool, before: &Counts, after: &Counts) -> Result<Canary, String> {
     let errno = |code: i32| io::Error::from_raw_os_error(code);
     if found.entered != 0 {
-        return Err(format!(
-            "the test could not enter the cgroup: {}",
-            errno(found.entered)
-        ));
+        return Err(format!("the test could not enter the cgroup: {}", errno(found.entered)));
     }
     if arrived {
         return Err("a connect to a governed address went straight to it".to_owned());
@@ -106,33 +87,21 @@ fn judge(
         fates.push(match (code, peer_as_asked) {
             (0, 1) => Canary::Redirected,
             (0, _) => {
-                return Err(format!(
-                    "{hook} redirects, but the client would see the gateway as its peer"
-                ));
+                return Err(format!("{hook} redirects, but the client would see the gateway as its peer"));
             }
             (libc::ECONNREFUSED, _) => Canary::Refused,
             (code, _) => {
-                return Err(format!(
-                    "{hook} neither redirected nor refused: {}",
-                    errno(code)
-                ));
+                return Err(format!("{hook} neither redirected nor refused: {}", errno(code)));
             }
         });
     }
     if found.datagram != libc::EPERM {
-        return Err(format!(
-            "a datagram to a governed address was not refused: {}",
-            errno(found.datagram)
-        ));
+        return Err(format!("a datagram to a governed address was not refused: {}", errno(found.datagram)));
     }
     if after.connects < before.connects + 2 || after.datagrams <= before.datagrams {
         return Err("the kernel programs did not see the test's connects".to_owned());
     }
-    if fates.contains(&Canary::Redirected) {
-        Ok(Canary::Redirected)
-    } else {
-        Ok(Canary::Refused)
-    }
+    if fates.contains(&Canary::Redirected) { Ok(Canary::Redirected) } else { Ok(Canary::Refused) }
 }
 
 /// A cgroup of the test's own, below the one that is captured: processes may not be put into one that has controllers for its children.
@@ -151,17 +120,13 @@ impl Nest {
             _ => {}
         }
         let file = path.join("cgroup.procs");
-        let procs = fs::OpenOptions::new()
-            .write(true)
-            .open(&file)
-            .map_err(GuardError::file("open", file))?;
+        let procs = fs::OpenOptions::new().write(true).open(&file).map_err(GuardError::file("open", file))?;
         Ok(Self { path, procs })
     }
 
     /// Forks a child that enters the cgroup, connects, and reports.
     fn send_child(&self) -> Result<Findings, GuardError> {
-        let cannot =
-            |error: io::Error| GuardError::Canary(format!("the test could not be made: {error}"));
+        let cannot = |error: io::Error| GuardError::Canary(format!("the test could not be made: {error}"));
         let (reader, writer) = io::pipe().map_err(cannot)?;
         let procs = self.procs.as_raw_fd();
         let report = writer.as_raw_fd();
@@ -200,12 +165,7 @@ fn read_findings(mut reader: io::PipeReader) -> io::Result<Findings> {
     let mut words = [[0_u8; 4]; WORDS];
     io::Read::read_exact(&mut reader, words.as_flattened_mut())?;
     let [entered, v4, v4_peer, v6, v6_peer, datagram] = words.map(i32::from_ne_bytes);
-    Ok(Findings {
-        entered,
-        v4: [v4, v4_peer],
-        v6: [v6, v6_peer],
-        datagram,
-    })
+    Ok(Findings { entered, v4: [v4, v4_peer], v6: [v6, v6_peer], datagram })
 }
 
 /// The child's whole life.
@@ -268,12 +228,7 @@ fn connect(v6: bool) -> [i32; 2] {
     // SAFETY: room for `peer_len` bytes.
     unsafe { libc::getpeername(fd, peer.as_mut_ptr().cast(), &raw mut peer_len) };
     // Family, port and address; not the flow label.
-    let same = peer[..4] == address[..4]
-        && if v6 {
-            peer[8..24] == address[8..24]
-        } else {
-            peer[4..8] == address[4..8]
-        };
+    let same = peer[..4] == address[..4] && if v6 { peer[8..24] == address[8..24] } else { peer[4..8] == address[4..8] };
     // SAFETY: our own.
     unsafe { libc::close(fd) };
     [code, i32::from(code == 0 && same)]
@@ -287,8 +242,7 @@ fn datagram() -> i32 {
         return errno();
     }
     // SAFETY: a byte of a constant, and an address of `len` bytes.
-    let sent =
-        unsafe { libc::sendto(fd, c"?".as_ptr().cast(), 1, 0, address.as_ptr().cast(), len) };
+    let sent = unsafe { libc::sendto(fd, c"?".as_ptr().cast(), 1, 0, address.as_ptr().cast(), len) };
     let code = if sent < 0 { errno() } else { 0 };
     // SAFETY: our own.
     unsafe { libc::close(fd) };
@@ -299,82 +253,33 @@ fn datagram() -> i32 {
 mod tests {
     use super::{Canary, Counts, Findings, judge};
 
-    const BEFORE: Counts = Counts {
-        connects: 5,
-        datagrams: 1,
-    };
-    const AFTER: Counts = Counts {
-        connects: 7,
-        datagrams: 2,
-    };
+    const BEFORE: Counts = Counts { connects: 5, datagrams: 1 };
+    const AFTER: Counts = Counts { connects: 7, datagrams: 2 };
 
     fn good() -> Findings {
-        Findings {
-            entered: 0,
-            v4: [libc::ECONNREFUSED, 0],
-            v6: [libc::ECONNREFUSED, 0],
-            datagram: libc::EPERM,
-        }
+        Findings { entered: 0, v4: [libc::ECONNREFUSED, 0], v6: [libc::ECONNREFUSED, 0], datagram: libc::EPERM }
     }
 
     #[test]
     fn refused_or_redirected_with_moved_counters_is_capture() {
         assert_eq!(judge(&good(), false, &BEFORE, &AFTER), Ok(Canary::Refused));
-        let redirected = Findings {
-            v4: [0, 1],
-            v6: [0, 1],
-            ..good()
-        };
-        assert_eq!(
-            judge(&redirected, false, &BEFORE, &AFTER),
-            Ok(Canary::Redirected)
-        );
+        let redirected = Findings { v4: [0, 1], v6: [0, 1], ..good() };
+        assert_eq!(judge(&redirected, false, &BEFORE, &AFTER), Ok(Canary::Redirected));
     }
 
     #[test]
     fn anything_else_is_not() {
         let cases = [
-            (
-                Findings {
-                    entered: libc::EBUSY,
-                    ..good()
-                },
-                false,
-                "enter",
-            ),
+            (Findings { entered: libc::EBUSY, ..good() }, false, "enter"),
             (good(), true, "straight"),
-            (
-                Findings {
-                    v4: [0, 0],
-                    ..good()
-                },
-                false,
-                "peer",
-            ),
-            (
-                Findings {
-                    v6: [libc::ETIMEDOUT, 0],
-                    ..good()
-                },
-                false,
-                "connect6",
-            ),
-            (
-                Findings {
-                    datagram: 0,
-                    ..good()
-                },
-                false,
-                "datagram",
-            ),
+            (Findings { v4: [0, 0], ..good() }, false, "peer"),
+            (Findings { v6: [libc::ETIMEDOUT, 0], ..good() }, false, "connect6"),
+            (Findings { datagram: 0, ..good() }, false, "datagram"),
         ];
         for (findings, arrived, word) in cases {
             let why = judge(&findings, arrived, &BEFORE, &AFTER).expect_err(word);
             assert!(why.contains(word), "{why}");
         }
-        assert!(
-            judge(&good(), false, &BEFORE, &BEFORE).is_err(),
-            "refused, but by whom?"
-        );
+        assert!(judge(&good(), false, &BEFORE, &BEFORE).is_err(), "refused, but by whom?");
     }
 }

@@ -26,12 +26,7 @@ const BPFFS: &str = "/sys/fs/bpf";
 /// The oldest kernel that has all of it: `bpf_set_retval` and the identity helpers in socket address hooks.
 const KERNEL_FLOOR: (u32, u32) = (6, 1);
 /// linux/capability.h.
-const CAPABILITIES: [(u32, &str); 4] = [
-    (12, "CAP_NET_ADMIN"),
-    (19, "CAP_SYS_PTRACE"),
-    (21, "CAP_SYS_ADMIN"),
-    (39, "CAP_BPF"),
-];
+const CAPABILITIES: [(u32, &str); 4] = [(12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE"), (21, "CAP_SYS_ADMIN"), (39, "CAP_BPF")];
 
 /// The names of everything that the guard needs and that is not here.
 pub(super) fn missing() -> Vec<String> {
@@ -40,9 +35,7 @@ pub(super) fn missing() -> Vec<String> {
         && parse_release(&release).is_some_and(|found| found < KERNEL_FLOOR)
     {
         let (major, minor) = KERNEL_FLOOR;
-        missing.push(format!(
-            "Linux {major}.{minor} or newer (this is {release})"
-        ));
+        missing.push(format!("Linux {major}.{minor} or newer (this is {release})"));
     }
     let lacking = missing_capabilities();
     if !lacking.is_empty() {
@@ -68,18 +61,9 @@ fn missing_bpf() -> Vec<String> {
         Err(error) => missing.push(format!("{name} (asking failed: {error})")),
     };
     for (name, kind) in [
-        (
-            "BPF_PROG_TYPE_CGROUP_SOCK_ADDR (CONFIG_CGROUP_BPF)",
-            ProgramType::CgroupSockAddr,
-        ),
-        (
-            "BPF_PROG_TYPE_CGROUP_SOCK (CONFIG_CGROUP_BPF)",
-            ProgramType::CgroupSock,
-        ),
-        (
-            "BPF_PROG_TYPE_SOCK_OPS (CONFIG_CGROUP_BPF)",
-            ProgramType::SockOps,
-        ),
+        ("BPF_PROG_TYPE_CGROUP_SOCK_ADDR (CONFIG_CGROUP_BPF)", ProgramType::CgroupSockAddr),
+        ("BPF_PROG_TYPE_CGROUP_SOCK (CONFIG_CGROUP_BPF)", ProgramType::CgroupSock),
+        ("BPF_PROG_TYPE_SOCK_OPS (CONFIG_CGROUP_BPF)", ProgramType::SockOps),
     ] {
         ask(name, is_program_supported(kind).map_err(|e| e.to_string()));
     }
@@ -91,46 +75,15 @@ fn missing_bpf() -> Vec<String> {
         ask(name, is_map_supported(kind).map_err(|e| e.to_string()));
     }
     for (name, kind, helper) in [
-        (
-            "bpf_set_retval in connect hooks",
-            ProgramType::CgroupSockAddr,
-            BpfHelper::BPF_FUNC_set_retval,
-        ),
-        (
-            "bpf_sk_lookup_tcp in connect hooks",
-            ProgramType::CgroupSockAddr,
-            BpfHelper::BPF_FUNC_sk_lookup_tcp,
-        ),
-        (
-            "bpf_sk_storage_get in connect hooks",
-            ProgramType::CgroupSockAddr,
-            BpfHelper::BPF_FUNC_sk_storage_get,
-        ),
-        (
-            "bpf_get_netns_cookie in connect hooks",
-            ProgramType::CgroupSockAddr,
-            BpfHelper::BPF_FUNC_get_netns_cookie,
-        ),
-        (
-            "bpf_get_current_pid_tgid in connect hooks",
-            ProgramType::CgroupSockAddr,
-            BpfHelper::BPF_FUNC_get_current_pid_tgid,
-        ),
-        (
-            "bpf_get_socket_cookie in socket hooks",
-            ProgramType::CgroupSock,
-            BpfHelper::BPF_FUNC_get_socket_cookie,
-        ),
-        (
-            "bpf_get_netns_cookie in TCP hooks",
-            ProgramType::SockOps,
-            BpfHelper::BPF_FUNC_get_netns_cookie,
-        ),
+        ("bpf_set_retval in connect hooks", ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval),
+        ("bpf_sk_lookup_tcp in connect hooks", ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_sk_lookup_tcp),
+        ("bpf_sk_storage_get in connect hooks", ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_sk_storage_get),
+        ("bpf_get_netns_cookie in connect hooks", ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_get_netns_cookie),
+        ("bpf_get_current_pid_tgid in connect hooks", ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_get_current_pid_tgid),
+        ("bpf_get_socket_cookie in socket hooks", ProgramType::CgroupSock, BpfHelper::BPF_FUNC_get_socket_cookie),
+        ("bpf_get_netns_cookie in TCP hooks", ProgramType::SockOps, BpfHelper::BPF_FUNC_get_netns_cookie),
     ] {
-        ask(
-            name,
-            is_helper_supported(kind, helper).map_err(|e| e.to_string()),
-        );
+        ask(name, is_helper_supported(kind, helper).map_err(|e| e.to_string()));
     }
     missing
 }
@@ -148,16 +101,9 @@ fn parse_release(release: &str) -> Option<(u32, u32)> {
 
 fn missing_capabilities() -> Vec<&'static str> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
-    CAPABILITIES
-        .iter()
-        .filter(|(bit, _)| effective & (1 << bit) == 0)
-        .map(|(_, name)| *name)
-        .collect()
+    let effective =
+        status.lines().find_map(|line| line.strip_prefix("CapEff:")).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    CAPABILITIES.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect()
 }
 
 fn mounts() -> Vec<mountinfo::Mount> {
@@ -187,34 +133,21 @@ impl Cgroup {
             (Some(path), _) => path.to_owned(),
             (None, Some(root)) => root.clone(),
             (None, None) => {
-                return Err(GuardError::Missing(vec![
-                    "a mount of cgroup version 2".to_owned(),
-                ]));
+                return Err(GuardError::Missing(vec!["a mount of cgroup version 2".to_owned()]));
             }
         };
-        let wrong = |why: String| GuardError::Cgroup {
-            path: path.clone(),
-            why,
-        };
+        let wrong = |why: String| GuardError::Cgroup { path: path.clone(), why };
         let kind = statfs(&path).map_err(|error| wrong(error.to_string()))?;
         if kind.f_type != CGROUP2_SUPER_MAGIC {
-            let hint = root.as_ref().map_or_else(String::new, |root| {
-                format!(" (version 2 is mounted at {})", root.display())
-            });
+            let hint = root.as_ref().map_or_else(String::new, |root| format!(" (version 2 is mounted at {})", root.display()));
             return Err(wrong(format!("it is on another file system{hint}")));
         }
         let meta = fs::metadata(&path).map_err(|error| wrong(error.to_string()))?;
         if !meta.is_dir() {
             return Err(wrong("it is a file".to_owned()));
         }
-        let root_id = root
-            .and_then(|root| fs::metadata(root).ok())
-            .map(|m| m.ino());
-        Ok(Self {
-            id: meta.ino(),
-            is_root: root_id == Some(meta.ino()),
-            path,
-        })
+        let root_id = root.and_then(|root| fs::metadata(root).ok()).map(|m| m.ino());
+        Ok(Self { id: meta.ino(), is_root: root_id == Some(meta.ino()), path })
     }
 
     /// The numbers of this cgroup and all below it; `None` for the root, which has all.
@@ -249,30 +182,17 @@ pub(super) fn prepare_pin_dir(pin_dir: &Path, group: Gid) -> Result<Vec<String>,
     }
     let nearest = pin_dir.ancestors().find(|path| path.exists());
     if !nearest.is_some_and(is_on_bpffs) {
-        return Err(GuardError::NotBpffs {
-            path: pin_dir.to_owned(),
-        });
+        return Err(GuardError::NotBpffs { path: pin_dir.to_owned() });
     }
     fs::create_dir_all(pin_dir).map_err(GuardError::file("make", pin_dir))?;
-    chown(pin_dir, Some(Uid::ROOT), Some(group))
-        .map_err(|error| GuardError::file("change the owner of", pin_dir)(error.into()))?;
+    chown(pin_dir, Some(Uid::ROOT), Some(group)).map_err(|error| GuardError::file("change the owner of", pin_dir)(error.into()))?;
     set_mode(pin_dir, 0o750)?;
     // systemd mounts a bpffs that only root may enter. To pass through is not to list or open: pins have modes of their own.
-    for directory in pin_dir
-        .ancestors()
-        .skip(1)
-        .take_while(|path| is_on_bpffs(path))
-    {
-        let mode = fs::metadata(directory)
-            .map_err(GuardError::file("look at", directory))?
-            .permissions()
-            .mode();
+    for directory in pin_dir.ancestors().skip(1).take_while(|path| is_on_bpffs(path)) {
+        let mode = fs::metadata(directory).map_err(GuardError::file("look at", directory))?.permissions().mode();
         if mode & 0o001 == 0 {
             set_mode(directory, mode | 0o001)?;
-            notes.push(format!(
-                "let every user pass through {}",
-                directory.display()
-            ));
+            notes.push(format!("let every user pass through {}", directory.display()));
         }
     }
     Ok(notes)
@@ -280,23 +200,19 @@ pub(super) fn prepare_pin_dir(pin_dir: &Path, group: Gid) -> Result<Vec<String>,
 
 fn mount_bpffs() -> Result<(), GuardError> {
     fs::create_dir_all(BPFFS).map_err(GuardError::file("make", BPFFS))?;
-    let flags = rustix::mount::MountFlags::NOSUID
-        | rustix::mount::MountFlags::NODEV
-        | rustix::mount::MountFlags::NOEXEC;
+    let flags = rustix::mount::MountFlags::NOSUID | rustix::mount::MountFlags::NODEV | rustix::mount::MountFlags::NOEXEC;
     rustix::mount::mount("bpf", BPFFS, "bpf", flags, c"mode=0711")
         .map_err(|error| GuardError::file("mount a BPF file system at", BPFFS)(error.into()))
 }
 
 pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), GuardError> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .map_err(GuardError::file("change the mode of", path))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(GuardError::file("change the mode of", path))
 }
 
 /// Gives a pin to the gateway's user, and to nobody else.
 pub(super) fn hand_over(pin: &Path, user: Uid, group: Gid) -> Result<(), GuardError> {
     set_mode(pin, 0o600)?;
-    chown(pin, Some(user), Some(group))
-        .map_err(|error| GuardError::file("change the owner of", pin)(error.into()))
+    chown(pin, Some(user), Some(group)).map_err(|error| GuardError::file("change the owner of", pin)(error.into()))
 }
 
 #[cfg(test)]

@@ -27,8 +27,7 @@ use std::{
 };
 
 use gateway_common::{
-    CANARY_ADDRESS, CANARY_PORT, CANARY_SERVER, DEFAULT_HEARTBEAT_LIMIT_NS, DEFAULT_MAX_PENDING,
-    Governed, Settings, SocketMark,
+    CANARY_ADDRESS, CANARY_PORT, CANARY_SERVER, DEFAULT_HEARTBEAT_LIMIT_NS, DEFAULT_MAX_PENDING, Governed, Settings, SocketMark,
 };
 use rustix::fs::{FlockOperation, Gid, Uid, flock};
 use serde::Serialize;
@@ -65,12 +64,7 @@ impl GovernedAddress {
     #[must_use]
     pub const fn host(ip: IpAddr, port: u16, server: u32) -> Self {
         let prefix_len = if ip.is_ipv4() { 32 } else { 128 };
-        Self {
-            ip,
-            prefix_len,
-            port,
-            server,
-        }
+        Self { ip, prefix_len, port, server }
     }
 
     fn prefix(&self) -> GovernedPrefix {
@@ -143,27 +137,16 @@ impl fmt::Display for Report {
         for note in &self.notes {
             writeln!(f, "{note}")?;
         }
-        let how = if self.upgraded {
-            "replaced, without a gap,"
-        } else {
-            "attached"
-        };
+        let how = if self.upgraded { "replaced, without a gap," } else { "attached" };
         let (programs, cgroup) = (self.programs.len(), self.cgroup.display());
         writeln!(f, "{programs} kernel programs {how} at {cgroup}")?;
         writeln!(f, "{} destinations governed", self.governed)?;
         if self.aborted > 0 {
-            writeln!(
-                f,
-                "{} connections aborted that were open before",
-                self.aborted
-            )?;
+            writeln!(f, "{} connections aborted that were open before", self.aborted)?;
         }
         match self.canary {
             Canary::Redirected => write!(f, "ready: a test connect went to the gateway"),
-            Canary::Refused => write!(
-                f,
-                "ready: a test connect was refused, because no gateway runs here yet"
-            ),
+            Canary::Refused => write!(f, "ready: a test connect was refused, because no gateway runs here yet"),
         }
     }
 }
@@ -181,23 +164,15 @@ pub fn up(config: &GuardConfig) -> Result<Report, GuardError> {
         return Err(GuardError::Missing(missing));
     }
     let object: Cow<'_, [u8]> = match &config.object {
-        Some(path) => fs::read(path)
-            .map_err(GuardError::file("read", path))?
-            .into(),
+        Some(path) => fs::read(path).map_err(GuardError::file("read", path))?.into(),
         None => programs::OBJECT.into(),
     };
     let cgroup = Cgroup::find(config.cgroup.as_deref())?;
-    let (uid, gid) = (
-        Uid::from_raw(config.owner_uid),
-        Gid::from_raw(config.owner_gid),
-    );
+    let (uid, gid) = (Uid::from_raw(config.owner_uid), Gid::from_raw(config.owner_gid));
     let notes = host::prepare_pin_dir(&config.pin_dir, gid)?;
     let _lock = lock(&config.pin_dir)?;
     let upgraded = programs::link_pin(&config.pin_dir, "connect4").exists();
-    let mut rollback = Rollback {
-        pin_dir: &config.pin_dir,
-        armed: !upgraded,
-    };
+    let mut rollback = Rollback { pin_dir: &config.pin_dir, armed: !upgraded };
     if upgraded {
         // Taken over as they are; so they must be what this version expects.
         Capture::open(&config.pin_dir).map_err(|source| GuardError::OtherVersion { source })?;
@@ -224,11 +199,7 @@ pub fn up(config: &GuardConfig) -> Result<Report, GuardError> {
     })
 }
 
-fn pinned<T>(
-    pin_dir: &Path,
-    name: &str,
-    open: impl FnOnce(&Path) -> io::Result<T>,
-) -> Result<T, CaptureError> {
+fn pinned<T>(pin_dir: &Path, name: &str, open: impl FnOnce(&Path) -> io::Result<T>) -> Result<T, CaptureError> {
     let path = pin_dir.join(name);
     open(&path).map_err(|source| CaptureError::pin(path, source))
 }
@@ -236,8 +207,7 @@ fn pinned<T>(
 /// One guard at a time works on a directory of pins.
 fn lock(pin_dir: &Path) -> Result<fs::File, GuardError> {
     let directory = fs::File::open(pin_dir).map_err(GuardError::file("open", pin_dir))?;
-    flock(&directory, FlockOperation::LockExclusive)
-        .map_err(|error| GuardError::file("lock", pin_dir)(error.into()))?;
+    flock(&directory, FlockOperation::LockExclusive).map_err(|error| GuardError::file("lock", pin_dir)(error.into()))?;
     Ok(directory)
 }
 
@@ -245,29 +215,14 @@ fn lock(pin_dir: &Path) -> Result<fs::File, GuardError> {
 fn fill(config: &GuardConfig) -> Result<usize, GuardError> {
     let settings: Map<u32, Settings> = pinned(&config.pin_dir, names::SETTINGS, Map::open)?;
     let limit = u64::try_from(config.heartbeat_limit.as_nanos()).unwrap_or(u64::MAX);
-    settings
-        .set(
-            &0,
-            &Settings {
-                heartbeat_limit_ns: limit,
-            },
-        )
-        .map_err(CaptureError::map("set the heartbeat's limit"))?;
+    settings.set(&0, &Settings { heartbeat_limit_ns: limit }).map_err(CaptureError::map("set the heartbeat's limit"))?;
     let map: Map<GovernedPrefix, Governed> = pinned(&config.pin_dir, names::GOVERNED, Map::open)?;
-    let set = |prefix: GovernedPrefix, server: u32| {
-        map.set(&prefix, &Governed { server })
-            .map_err(CaptureError::map("govern an address"))
-    };
-    set(
-        GovernedPrefix::host(CANARY_ADDRESS.into(), CANARY_PORT),
-        CANARY_SERVER,
-    )?;
+    let set = |prefix: GovernedPrefix, server: u32| map.set(&prefix, &Governed { server }).map_err(CaptureError::map("govern an address"));
+    set(GovernedPrefix::host(CANARY_ADDRESS.into(), CANARY_PORT), CANARY_SERVER)?;
     for governed in &config.governed {
         set(governed.prefix(), governed.server)?;
     }
-    let all = map
-        .keys(status::MAX_LISTED)
-        .map_err(CaptureError::map("list what is governed"))?;
+    let all = map.keys(status::MAX_LISTED).map_err(CaptureError::map("list what is governed"))?;
     // The canary is no one's destination.
     Ok(all.len() - 1)
 }
@@ -278,14 +233,9 @@ fn abort_older(config: &GuardConfig, cgroup: &Cgroup) -> Result<usize, GuardErro
     let exempt: Map<i32, SocketMark> = pinned(&config.pin_dir, names::EXEMPT, Map::open)?;
     let cgroups = cgroup.subtree();
     let governed = |peer: SocketAddr| {
-        map.get(&GovernedPrefix::host(peer.ip(), peer.port()))
-            .is_ok_and(|found| found.is_some_and(|g| g.server != CANARY_SERVER))
+        map.get(&GovernedPrefix::host(peer.ip(), peer.port())).is_ok_and(|found| found.is_some_and(|g| g.server != CANARY_SERVER))
     };
-    Ok(sock_diag::abort_everywhere(&sock_diag::Selection {
-        governed: &governed,
-        cgroups: cgroups.as_ref(),
-        exempt: exempt.as_fd(),
-    })?)
+    Ok(sock_diag::abort_everywhere(&sock_diag::Selection { governed: &governed, cgroups: cgroups.as_ref(), exempt: exempt.as_fd() })?)
 }
 
 /// Removes what a failed first `up` has made.
@@ -339,15 +289,10 @@ pub fn down(pin_dir: &Path) -> Result<Removed, GuardError> {
 fn remove(pin_dir: &Path) -> Result<Removed, GuardError> {
     let mut pins = Vec::new();
     // In the reverse order: nothing is redirected any more when the rest goes.
-    let links = programs::HOOKS
-        .iter()
-        .rev()
-        .map(|hook| programs::link_pin(pin_dir, hook.name));
+    let links = programs::HOOKS.iter().rev().map(|hook| programs::link_pin(pin_dir, hook.name));
     let maps = programs::MAPS.iter().map(|name| pin_dir.join(name));
     for pin in links.chain(maps) {
-        if pin
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"link-"))
+        if pin.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"link-"))
             && let Ok(link) = bpf::open_pin(&pin)
         {
             // Unpinning alone would detach too, but some time later.
@@ -372,12 +317,7 @@ mod tests {
 
     #[test]
     fn a_network_of_either_family_counts_its_bits_in_the_long_form() {
-        let v4 = GovernedAddress {
-            ip: [192, 0, 2, 0].into(),
-            prefix_len: 24,
-            port: 443,
-            server: 1,
-        };
+        let v4 = GovernedAddress { ip: [192, 0, 2, 0].into(), prefix_len: 24, port: 443, server: 1 };
         assert_eq!(v4.prefix().prefix_len, 16 + 96 + 24);
         let v6 = GovernedAddress::host("2001:db8::1".parse().expect("an address"), 443, 1);
         assert_eq!(v6.prefix().prefix_len, 16 + 128);

@@ -12,8 +12,7 @@ use super::{GuardError, host::Cgroup};
 use crate::capture::{bpf, names};
 
 /// The object, as it was built by `cargo xtask ebpf`.
-pub(super) static OBJECT: &[u8] =
-    aya::include_bytes_aligned!("../../../../gateway-ebpf/prebuilt/gateway.bpf.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../gateway-ebpf/prebuilt/gateway.bpf.o");
 
 /// A program: the name of its function, and where it is attached (`enum bpf_attach_type`, linux/bpf.h).
 #[derive(Clone, Copy, Debug)]
@@ -71,14 +70,9 @@ pub(super) fn load(object: &[u8], pin_dir: &Path, max_pending: u32) -> Result<Lo
         .map_max_entries(names::ORIGINS, max_pending)
         .map_max_entries(names::FLOWS, max_pending.saturating_mul(2))
         .load(object)
-        .map_err(|source| GuardError::Load {
-            source: Box::new(source),
-        })?;
+        .map_err(|source| GuardError::Load { source: Box::new(source) })?;
     for Hook { name, .. } in HOOKS {
-        let refused = |source| GuardError::Program {
-            name,
-            source: Box::new(source),
-        };
+        let refused = |source| GuardError::Program { name, source: Box::new(source) };
         match program(&mut ebpf, name)? {
             Program::CgroupSockAddr(program) => program.load().map_err(refused)?,
             Program::CgroupSock(program) => program.load().map_err(refused)?,
@@ -96,8 +90,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program
 impl Loaded {
     /// Attaches every program to the cgroup. A link that is pinned already is given the new program in one step, so that no event goes unseen.
     pub(super) fn attach(&mut self, cgroup: &Cgroup, pin_dir: &Path) -> Result<(), GuardError> {
-        let directory =
-            fs::File::open(&cgroup.path).map_err(GuardError::file("open", &cgroup.path))?;
+        let directory = fs::File::open(&cgroup.path).map_err(GuardError::file("open", &cgroup.path))?;
         for Hook { name, attach_type } in HOOKS {
             let program = program(&mut self.0, name)?;
             let fd = match program {
@@ -106,18 +99,9 @@ impl Loaded {
                 Program::SockOps(program) => program.fd(),
                 _ => return Err(GuardError::NoProgram { name }),
             }
-            .map_err(|source| GuardError::Program {
-                name,
-                source: Box::new(source),
-            })?;
-            let place = Place {
-                directory: directory.as_fd(),
-                cgroup: cgroup.id,
-                attach_type,
-            };
-            place
-                .put(fd.as_fd(), &link_pin(pin_dir, name))
-                .map_err(|source| GuardError::Attach { name, source })?;
+            .map_err(|source| GuardError::Program { name, source: Box::new(source) })?;
+            let place = Place { directory: directory.as_fd(), cgroup: cgroup.id, attach_type };
+            place.put(fd.as_fd(), &link_pin(pin_dir, name)).map_err(|source| GuardError::Attach { name, source })?;
         }
         Ok(())
     }
@@ -162,11 +146,7 @@ mod tests {
     fn the_object_is_the_one_that_its_checksum_names() {
         let line = include_str!("../../../../gateway-ebpf/prebuilt/gateway.bpf.o.sha256");
         let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, OBJECT);
-        let hex: String = sum
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(line, format!("{hex}  gateway.bpf.o\n"));
     }
 }

@@ -84,24 +84,13 @@ pub fn status(pin_dir: &Path) -> Status {
             match link.and_then(|link| bpf::link_info(link.as_fd())) {
                 Ok(info) => {
                     cgroup_id = Some(info.cgroup_id);
-                    ProgramStatus {
-                        name: hook.name,
-                        id: Some(info.program_id),
-                        problem: None,
-                    }
+                    ProgramStatus { name: hook.name, id: Some(info.program_id), problem: None }
                 }
-                Err(error) => ProgramStatus {
-                    name: hook.name,
-                    id: None,
-                    problem: Some(error.to_string()),
-                },
+                Err(error) => ProgramStatus { name: hook.name, id: None, problem: Some(error.to_string()) },
             }
         })
         .collect();
-    let maps: Vec<_> = programs::MAPS
-        .into_iter()
-        .filter(|name| pin_dir.join(name).exists())
-        .collect();
+    let maps: Vec<_> = programs::MAPS.into_iter().filter(|name| pin_dir.join(name).exists()).collect();
     let up = programs.iter().all(|p| p.id.is_some()) && maps.len() == programs::MAPS.len();
     let mut keep = |problem: Result<(), String>| problems.extend(problem.err());
     let (mut governed, mut gateways, mut counters) = (Vec::new(), Vec::new(), BTreeMap::new());
@@ -146,8 +135,7 @@ fn text(error: impl fmt::Display) -> String {
 }
 
 fn list_governed(pin_dir: &Path) -> Result<Vec<GovernedAddress>, String> {
-    let map: Map<GovernedPrefix, Governed> =
-        pinned(pin_dir, names::GOVERNED, Map::open).map_err(text)?;
+    let map: Map<GovernedPrefix, Governed> = pinned(pin_dir, names::GOVERNED, Map::open).map_err(text)?;
     let mut found = Vec::new();
     for key in map.keys(MAX_LISTED).map_err(text)? {
         let Some(Governed { server }) = map.get(&key).map_err(text)? else {
@@ -165,26 +153,14 @@ fn list_governed(pin_dir: &Path) -> Result<Vec<GovernedAddress>, String> {
 fn address(key: &GovernedPrefix, server: u32) -> GovernedAddress {
     let address = Address::from_octets(key.key.address);
     let bits = key.prefix_len.saturating_sub(PORT_BITS);
-    let (ip, bits) = if address.is_v4() && bits >= 96 {
-        (origin::ip(address), bits - 96)
-    } else {
-        (IpAddr::V6(key.key.address.into()), bits)
-    };
-    GovernedAddress {
-        ip,
-        prefix_len: u8::try_from(bits).unwrap_or(128),
-        port: u16::from_be_bytes(key.key.port),
-        server,
-    }
+    let (ip, bits) =
+        if address.is_v4() && bits >= 96 { (origin::ip(address), bits - 96) } else { (IpAddr::V6(key.key.address.into()), bits) };
+    GovernedAddress { ip, prefix_len: u8::try_from(bits).unwrap_or(128), port: u16::from_be_bytes(key.key.port), server }
 }
 
 fn list_gateways(pin_dir: &Path) -> Result<Vec<GatewayStatus>, String> {
     let settings: Map<u32, Settings> = pinned(pin_dir, names::SETTINGS, Map::open).map_err(text)?;
-    let limit = settings
-        .get(&0)
-        .map_err(text)?
-        .unwrap_or_default()
-        .heartbeat_limit_ns;
+    let limit = settings.get(&0).map_err(text)?.unwrap_or_default().heartbeat_limit_ns;
     let map: Map<u64, GatewayState> = pinned(pin_dir, names::GATEWAYS, Map::open).map_err(text)?;
     let mut found = Vec::new();
     for netns_cookie in map.keys(MAX_LISTED).map_err(text)? {
@@ -207,29 +183,19 @@ fn list_gateways(pin_dir: &Path) -> Result<Vec<GatewayStatus>, String> {
 fn list_counters(pin_dir: &Path) -> Result<BTreeMap<&'static str, u64>, String> {
     let counters = pinned(pin_dir, names::COUNTERS, PerCpu::open).map_err(text)?;
     let counts = counts(&counters).map_err(text)?;
-    Ok(counts
-        .into_iter()
-        .map(|(reason, n)| (reason.name(), n))
-        .collect())
+    Ok(counts.into_iter().map(|(reason, n)| (reason.name(), n)).collect())
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let attached = self.programs.iter().filter(|p| p.id.is_some()).count();
-        let place = self
-            .cgroup
-            .as_ref()
-            .map_or_else(String::new, |path| format!(" at {}", path.display()));
+        let place = self.cgroup.as_ref().map_or_else(String::new, |path| format!(" at {}", path.display()));
         let word = match (self.up, attached) {
             (true, _) => "up",
             (false, 0) => "down",
             (false, _) => "NOT WHOLE: run `mcp-gateway guard up`",
         };
-        writeln!(
-            f,
-            "guard      {word} ({attached} of {} programs attached{place})",
-            self.programs.len()
-        )?;
+        writeln!(f, "guard      {word} ({attached} of {} programs attached{place})", self.programs.len())?;
         writeln!(f, "pins       {}", self.pin_dir.display())?;
         for program in &self.programs {
             match (&program.id, &program.problem) {
@@ -245,23 +211,11 @@ impl fmt::Display for Status {
             writeln!(f, "  maps     {}", self.maps.join(" "))?;
         }
         for governed in &self.governed {
-            let GovernedAddress {
-                ip,
-                prefix_len,
-                port,
-                server,
-            } = governed;
-            writeln!(
-                f,
-                "governed   {ip}/{prefix_len} port {port} (server {server})"
-            )?;
+            let GovernedAddress { ip, prefix_len, port, server } = governed;
+            writeln!(f, "governed   {ip}/{prefix_len} port {port} (server {server})")?;
         }
         for gateway in &self.gateways {
-            let state = if gateway.alive {
-                "alive"
-            } else {
-                "SILENT, connects are refused"
-            };
+            let state = if gateway.alive { "alive" } else { "SILENT, connects are refused" };
             let ports: Vec<_> = [("127.0.0.1", gateway.port_v4), ("[::1]", gateway.port_v6)]
                 .into_iter()
                 .filter_map(|(host, port)| port.map(|port| format!("{host}:{port}")))
@@ -298,12 +252,7 @@ mod tests {
     fn what_is_governed_is_shown_as_it_was_given() {
         for (ip, prefix_len) in [("192.0.2.0", 24), ("192.0.2.7", 32), ("2001:db8::", 32)] {
             let ip = ip.parse().expect("an address");
-            let given = GovernedAddress {
-                ip,
-                prefix_len,
-                port: 443,
-                server: 3,
-            };
+            let given = GovernedAddress { ip, prefix_len, port: 443, server: 3 };
             assert_eq!(address(&given.prefix(), 3), given);
         }
     }

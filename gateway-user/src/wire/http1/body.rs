@@ -58,14 +58,10 @@ pub enum BodyError {
     #[error("the chunked body announces a chunk of 2^63 bytes or more")]
     ChunkTooLarge,
     /// Extensions beyond any use.
-    #[error(
-        "the chunk extensions are longer than {MAX_CHUNK_LINE} bytes in one line or {MAX_EXTENSIONS} bytes in all; leave them out"
-    )]
+    #[error("the chunk extensions are longer than {MAX_CHUNK_LINE} bytes in one line or {MAX_EXTENSIONS} bytes in all; leave them out")]
     Extensions,
     /// The trailer section is longer than the limit.
-    #[error(
-        "the trailers of the chunked body are longer than {MAX_TRAILERS} bytes or {MAX_HEADERS} fields"
-    )]
+    #[error("the trailers of the chunked body are longer than {MAX_TRAILERS} bytes or {MAX_HEADERS} fields")]
     TrailersTooLarge,
     /// A trailer that would change how the message is read.
     #[error("the trailer `{0}` would change how the message is read; it must stand in the head")]
@@ -87,11 +83,7 @@ impl BodyDecoder {
             Framing::Chunked => State::ChunkLine,
             Framing::UntilClose => State::UntilClose,
         };
-        Self {
-            state,
-            extensions: 0,
-            trailers: Headers::new(),
-        }
+        Self { state, extensions: 0, trailers: Headers::new() }
     }
 
     /// Whether the end was reached.
@@ -122,9 +114,7 @@ impl BodyDecoder {
     fn step(&mut self, buf: &mut BytesMut) -> Result<Decoded, BodyError> {
         loop {
             if self.state == State::Done {
-                return Ok(Decoded::End {
-                    trailers: self.trailers.clone(),
-                });
+                return Ok(Decoded::End { trailers: self.trailers.clone() });
             }
             if self.state == State::Failed {
                 return Err(BodyError::Failed);
@@ -135,21 +125,13 @@ impl BodyDecoder {
             match self.state {
                 State::Length(left) => {
                     let (data, left) = take(buf, left);
-                    self.state = if left == 0 {
-                        State::Done
-                    } else {
-                        State::Length(left)
-                    };
+                    self.state = if left == 0 { State::Done } else { State::Length(left) };
                     return Ok(Decoded::Data(data));
                 }
                 State::UntilClose => return Ok(Decoded::Data(buf.split().freeze())),
                 State::ChunkData(left) => {
                     let (data, left) = take(buf, left);
-                    self.state = if left == 0 {
-                        State::ChunkEnd
-                    } else {
-                        State::ChunkData(left)
-                    };
+                    self.state = if left == 0 { State::ChunkEnd } else { State::ChunkData(left) };
                     return Ok(Decoded::Data(data));
                 }
                 State::ChunkLine => match self.chunk_line(buf)? {
@@ -164,9 +146,7 @@ impl BodyDecoder {
                         self.state = State::ChunkLine;
                     }
                     _ => {
-                        return Err(BodyError::Chunk(
-                            "a chunk is longer or shorter than it announced",
-                        ));
+                        return Err(BodyError::Chunk("a chunk is longer or shorter than it announced"));
                     }
                 },
                 State::Trailers => match trailers(buf)? {
@@ -185,22 +165,14 @@ impl BodyDecoder {
     fn chunk_line(&mut self, buf: &mut BytesMut) -> Result<Option<u64>, BodyError> {
         let window = &buf[..buf.len().min(MAX_CHUNK_LINE)];
         let Some(end) = memchr::memchr(b'\n', window) else {
-            return if window.len() == MAX_CHUNK_LINE {
-                Err(BodyError::Extensions)
-            } else {
-                Ok(None)
-            };
+            return if window.len() == MAX_CHUNK_LINE { Err(BodyError::Extensions) } else { Ok(None) };
         };
         let Some(line) = window[..end].strip_suffix(b"\r") else {
-            return Err(BodyError::Chunk(
-                "the line of a chunk size ends in LF without CR",
-            ));
+            return Err(BodyError::Chunk("the line of a chunk size ends in LF without CR"));
         };
         let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
         if digits == 0 {
-            return Err(BodyError::Chunk(
-                "a chunk size does not begin with a hexadecimal digit",
-            ));
+            return Err(BodyError::Chunk("a chunk size does not begin with a hexadecimal digit"));
         }
         let mut size: u64 = 0;
         for digit in &line[..digits] {
@@ -211,17 +183,10 @@ impl BodyDecoder {
         }
         let extension = &line[digits..];
         if !extension.is_empty() && extension[0] != b';' {
-            return Err(BodyError::Chunk(
-                "a chunk size is followed by something other than `;` or CRLF",
-            ));
+            return Err(BodyError::Chunk("a chunk size is followed by something other than `;` or CRLF"));
         }
-        if !extension
-            .iter()
-            .all(|b| *b == b'\t' || (b' '..=b'~').contains(b))
-        {
-            return Err(BodyError::Chunk(
-                "a chunk extension holds a byte that is not visible ASCII",
-            ));
+        if !extension.iter().all(|b| *b == b'\t' || (b' '..=b'~').contains(b)) {
+            return Err(BodyError::Chunk("a chunk extension holds a byte that is not visible ASCII"));
         }
         self.extensions += extension.len();
         if self.extensions > MAX_EXTENSIONS {
@@ -278,11 +243,7 @@ fn trailers(buf: &mut BytesMut) -> Result<Option<Headers>, BodyError> {
         line = end + 1;
     }
     let Some(whole) = whole else {
-        return if buf.len() >= MAX_TRAILERS {
-            Err(BodyError::TrailersTooLarge)
-        } else {
-            Ok(None)
-        };
+        return if buf.len() >= MAX_TRAILERS { Err(BodyError::TrailersTooLarge) } else { Ok(None) };
     };
     let section = buf.split_to(whole).freeze();
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -291,9 +252,7 @@ fn trailers(buf: &mut BytesMut) -> Result<Option<Headers>, BodyError> {
             let trailers = Headers::received(section.clone(), fields);
             for (name, _) in trailers.iter() {
                 if is_forbidden_trailer(name) {
-                    return Err(BodyError::TrailerForbidden(
-                        String::from_utf8_lossy(name).into_owned(),
-                    ));
+                    return Err(BodyError::TrailerForbidden(String::from_utf8_lossy(name).into_owned()));
                 }
             }
             Ok(Some(trailers))
@@ -322,8 +281,5 @@ fn is_forbidden_trailer(name: &[u8]) -> bool {
         b"cookie",
         b"set-cookie",
     ];
-    NAMES.iter().any(|n| name.eq_ignore_ascii_case(n))
-        || name
-            .get(..4)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"mcp-"))
+    NAMES.iter().any(|n| name.eq_ignore_ascii_case(n)) || name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"mcp-"))
 }

@@ -23,9 +23,7 @@ impl HeadError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadFlaw {
     /// The head is longer than the limit.
-    #[error(
-        "the HTTP head is longer than the limit of {limit} bytes; send fewer or shorter header fields, or raise the limit"
-    )]
+    #[error("the HTTP head is longer than the limit of {limit} bytes; send fewer or shorter header fields, or raise the limit")]
     TooLarge {
         /// The limit, in bytes.
         limit: usize,
@@ -37,17 +35,13 @@ pub enum HeadFlaw {
         limit: usize,
     },
     /// Something other than a request or status line comes first.
-    #[error(
-        "the message begins with an empty line or white space; start with the request or status line"
-    )]
+    #[error("the message begins with an empty line or white space; start with the request or status line")]
     LeadingBlank,
     /// A line that ends in LF alone (RFC 9112 section 2.2 lets a reader take it or not: so readers differ).
     #[error("a line of the HTTP head ends in LF without CR; end lines with CRLF")]
     BareLf,
     /// A header line that continues the one before.
-    #[error(
-        "a header field is folded over two lines (obs-fold, RFC 9112 section 5.2); send it in one line"
-    )]
+    #[error("a header field is folded over two lines (obs-fold, RFC 9112 section 5.2); send it in one line")]
     Folded,
     /// The grammar of the start line or of a field was broken.
     #[error("the HTTP head is malformed: {0}")]
@@ -59,9 +53,7 @@ pub enum HeadFlaw {
     #[error("this is HTTP/2 with prior knowledge; only HTTP/1.1 is spoken here")]
     Http2,
     /// `GET http://host/path`: the form for proxies.
-    #[error(
-        "the request target is in absolute form, as for a forward proxy; send the path only, and the host in Host"
-    )]
+    #[error("the request target is in absolute form, as for a forward proxy; send the path only, and the host in Host")]
     AbsoluteTarget,
     /// `CONNECT`.
     #[error("CONNECT is not served: this is no forward proxy")]
@@ -70,9 +62,7 @@ pub enum HeadFlaw {
     #[error("the request target `*` goes with OPTIONS only")]
     Asterisk,
     /// Any other target that does not begin with `/`, or that has bytes which do not belong in one.
-    #[error(
-        "the request target is not a path: it must begin with `/` and hold visible ASCII without `#`"
-    )]
+    #[error("the request target is not a path: it must begin with `/` and hold visible ASCII without `#`")]
     Target,
     /// HTTP/1.1 without Host.
     #[error("the Host field is missing (RFC 9112 section 3.2)")]
@@ -84,17 +74,13 @@ pub enum HeadFlaw {
     #[error("the Host field is not a host name or address with an optional port")]
     HostInvalid,
     /// Content-Length and Transfer-Encoding together: the classic of request smuggling.
-    #[error(
-        "Content-Length and Transfer-Encoding stand together; where the body ends is not certain"
-    )]
+    #[error("Content-Length and Transfer-Encoding stand together; where the body ends is not certain")]
     LengthAndEncoding,
     /// More than one Content-Length, or a list in one.
     #[error("Content-Length stands more than once; where the body ends is not certain")]
     LengthRepeated,
     /// A length that is not a plain decimal number.
-    #[error(
-        "Content-Length is not a plain decimal number below 2^63 without sign or leading zeros"
-    )]
+    #[error("Content-Length is not a plain decimal number below 2^63 without sign or leading zeros")]
     LengthInvalid,
     /// Transfer-Encoding is anything but `chunked`, once.
     #[error("Transfer-Encoding is not exactly `chunked`, once; no other coding is read here")]
@@ -112,9 +98,7 @@ pub enum HeadFlaw {
     #[error("a field is spelt with `_` where `-` belongs, and some servers take it for `{0}`")]
     Underscore(&'static str),
     /// Connection names a field that must arrive.
-    #[error(
-        "Connection names `{0}` as hop-by-hop, which would remove a field that decides on the request"
-    )]
+    #[error("Connection names `{0}` as hop-by-hop, which would remove a field that decides on the request")]
     ConnectionNames(String),
     /// An Expect other than 100-continue.
     #[error("Expect asks for something other than 100-continue; leave it out")]

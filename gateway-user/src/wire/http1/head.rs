@@ -60,16 +60,10 @@ pub struct ResponseHead {
 ///
 /// # Errors
 /// [`HeadError`] when the head is longer than `max_head` bytes (431), malformed, or could be read in two ways.
-pub fn parse_request(
-    buf: &mut BytesMut,
-    max_head: usize,
-) -> Result<Option<RequestHead>, HeadError> {
+pub fn parse_request(buf: &mut BytesMut, max_head: usize) -> Result<Option<RequestHead>, HeadError> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
     if buf.starts_with(PREFACE) {
-        return Err(HeadError {
-            status: 505,
-            flaw: HeadFlaw::Http2,
-        });
+        return Err(HeadError { status: 505, flaw: HeadFlaw::Http2 });
     }
     let Some(head) = take_head(buf, max_head)? else {
         return Ok(None);
@@ -81,12 +75,8 @@ pub fn parse_request(
         Ok(_) => return Err(HeadError::bad(HeadFlaw::Syntax("it ends early"))),
         Err(e) => return Err(explain(e, &head)),
     }
-    let (Some(method), Some(target), Some(minor_version)) =
-        (parsed.method, parsed.path, parsed.version)
-    else {
-        return Err(HeadError::bad(HeadFlaw::Syntax(
-            "the request line is not complete",
-        )));
+    let (Some(method), Some(target), Some(minor_version)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(HeadError::bad(HeadFlaw::Syntax("the request line is not complete")));
     };
     let method = Method::from_token(method);
     let target = checked_target(&method, target)?.to_owned();
@@ -100,15 +90,7 @@ pub fn parse_request(
     };
     let expect_continue = expects_continue(&headers)? && minor_version == 1;
     let keep_alive = keeps_alive(&headers, minor_version);
-    Ok(Some(RequestHead {
-        method,
-        target,
-        minor_version,
-        headers,
-        framing,
-        expect_continue,
-        keep_alive,
-    }))
+    Ok(Some(RequestHead { method, target, minor_version, headers, framing, expect_continue, keep_alive }))
 }
 
 /// Reads the head of the answer to a request of method `to` from the front of `buf` and removes it from there;
@@ -119,19 +101,11 @@ pub fn parse_request(
 /// # Errors
 /// [`HeadError`] with status 502 when the head is longer than `max_head` bytes, malformed, or could be read in
 /// two ways.
-pub fn parse_response(
-    buf: &mut BytesMut,
-    to: &Method,
-    max_head: usize,
-) -> Result<Option<ResponseHead>, HeadError> {
+pub fn parse_response(buf: &mut BytesMut, to: &Method, max_head: usize) -> Result<Option<ResponseHead>, HeadError> {
     response(buf, to, max_head).map_err(|e| HeadError { status: 502, ..e })
 }
 
-fn response(
-    buf: &mut BytesMut,
-    to: &Method,
-    max_head: usize,
-) -> Result<Option<ResponseHead>, HeadError> {
+fn response(buf: &mut BytesMut, to: &Method, max_head: usize) -> Result<Option<ResponseHead>, HeadError> {
     let Some(head) = take_head(buf, max_head)? else {
         return Ok(None);
     };
@@ -144,19 +118,12 @@ fn response(
         Err(e) => return Err(explain(e, &head)),
     }
     let (Some(status), Some(minor_version)) = (parsed.code, parsed.version) else {
-        return Err(HeadError::bad(HeadFlaw::Syntax(
-            "the status line is not complete",
-        )));
+        return Err(HeadError::bad(HeadFlaw::Syntax("the status line is not complete")));
     };
     if !(100..600).contains(&status) {
-        return Err(HeadError::bad(HeadFlaw::Syntax(
-            "the status is not between 100 and 599",
-        )));
+        return Err(HeadError::bad(HeadFlaw::Syntax("the status is not between 100 and 599")));
     }
-    let reason = parsed
-        .reason
-        .filter(|r| !r.is_empty())
-        .map_or_else(Bytes::new, |r| head.slice_ref(r.as_bytes()));
+    let reason = parsed.reason.filter(|r| !r.is_empty()).map_or_else(Bytes::new, |r| head.slice_ref(r.as_bytes()));
     let headers = Headers::received(head.clone(), parsed.headers);
     check_names(&headers)?;
     let declared = framing_fields(&headers, minor_version)?;
@@ -171,14 +138,7 @@ fn response(
         Declared::Chunked => Framing::Chunked,
     };
     let keep_alive = framing != Framing::UntilClose && keeps_alive(&headers, minor_version);
-    Ok(Some(ResponseHead {
-        status,
-        reason,
-        minor_version,
-        headers,
-        framing,
-        keep_alive,
-    }))
+    Ok(Some(ResponseHead { status, reason, minor_version, headers, framing, keep_alive }))
 }
 
 /// Takes the bytes up to and with the first empty line.
@@ -188,10 +148,7 @@ fn take_head(buf: &mut BytesMut, max_head: usize) -> Result<Option<Bytes>, HeadE
     if let Some(b'\r' | b'\n' | b' ' | b'\t') = buf.first() {
         return Err(HeadError::bad(HeadFlaw::LeadingBlank));
     }
-    let too_large = || HeadError {
-        status: 431,
-        flaw: HeadFlaw::TooLarge { limit: max_head },
-    };
+    let too_large = || HeadError { status: 431, flaw: HeadFlaw::TooLarge { limit: max_head } };
     let mut line = 0;
     for end in memchr::memchr_iter(b'\n', buf) {
         if end >= max_head {
@@ -208,31 +165,21 @@ fn take_head(buf: &mut BytesMut, max_head: usize) -> Result<Option<Bytes>, HeadE
             return Err(HeadError::bad(HeadFlaw::Folded));
         }
     }
-    if buf.len() >= max_head {
-        Err(too_large())
-    } else {
-        Ok(None)
-    }
+    if buf.len() >= max_head { Err(too_large()) } else { Ok(None) }
 }
 
 fn explain(error: httparse::Error, head: &[u8]) -> HeadError {
     use httparse::Error as E;
     let what = match error {
         E::TooManyHeaders => {
-            return HeadError {
-                status: 431,
-                flaw: HeadFlaw::TooManyHeaders { limit: MAX_HEADERS },
-            };
+            return HeadError { status: 431, flaw: HeadFlaw::TooManyHeaders { limit: MAX_HEADERS } };
         }
         E::Version => {
             // `httparse` says this of anything after the target that is not HTTP/1.x.
             let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
             let spaces = line.iter().filter(|b| **b == b' ').count();
             let status = if spaces == 2 { 505 } else { 400 };
-            return HeadError {
-                status,
-                flaw: HeadFlaw::Version,
-            };
+            return HeadError { status, flaw: HeadFlaw::Version };
         }
         E::HeaderName => "a field name is not a token directly followed by a colon",
         E::HeaderValue => "a field value holds a control character",
@@ -245,31 +192,16 @@ fn explain(error: httparse::Error, head: &[u8]) -> HeadError {
 
 fn checked_target<'t>(method: &Method, target: &'t str) -> Result<&'t str, HeadError> {
     if *method == Method::Other("CONNECT".to_owned()) {
-        return Err(HeadError {
-            status: 405,
-            flaw: HeadFlaw::Connect,
-        });
+        return Err(HeadError { status: 405, flaw: HeadFlaw::Connect });
     }
     if target == "*" {
-        return if *method == Method::Options {
-            Ok(target)
-        } else {
-            Err(HeadError::bad(HeadFlaw::Asterisk))
-        };
+        return if *method == Method::Options { Ok(target) } else { Err(HeadError::bad(HeadFlaw::Asterisk)) };
     }
     if !target.starts_with('/') {
-        let flaw = if target.contains("://") {
-            HeadFlaw::AbsoluteTarget
-        } else {
-            HeadFlaw::Target
-        };
+        let flaw = if target.contains("://") { HeadFlaw::AbsoluteTarget } else { HeadFlaw::Target };
         return Err(HeadError::bad(flaw));
     }
-    if target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-        Ok(target)
-    } else {
-        Err(HeadError::bad(HeadFlaw::Target))
-    }
+    if target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') { Ok(target) } else { Err(HeadError::bad(HeadFlaw::Target)) }
 }
 
 fn check_host(headers: &Headers, minor_version: u8) -> Result<(), HeadError> {
@@ -279,11 +211,7 @@ fn check_host(headers: &Headers, minor_version: u8) -> Result<(), HeadError> {
         Ok(None) => Ok(()),
         Ok(Some(host)) => {
             let fits = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(b);
-            if !host.is_empty() && host.iter().all(fits) {
-                Ok(())
-            } else {
-                Err(HeadError::bad(HeadFlaw::HostInvalid))
-            }
+            if !host.is_empty() && host.iter().all(fits) { Ok(()) } else { Err(HeadError::bad(HeadFlaw::HostInvalid)) }
         }
     }
 }
@@ -309,23 +237,15 @@ fn check_names(headers: &Headers) -> Result<(), HeadError> {
             continue;
         }
         let alias = DASHED.iter().find(|dashed| {
-            dashed.len() == name.len()
-                && dashed
-                    .bytes()
-                    .zip(name)
-                    .all(|(d, n)| d == n.to_ascii_lowercase() || (d == b'-' && *n == b'_'))
+            dashed.len() == name.len() && dashed.bytes().zip(name).all(|(d, n)| d == n.to_ascii_lowercase() || (d == b'-' && *n == b'_'))
         });
         if let Some(alias) = alias {
             return Err(HeadError::bad(HeadFlaw::Underscore(alias)));
         }
     }
     for token in headers.tokens("connection") {
-        let decides = DECIDING
-            .iter()
-            .any(|name| token.eq_ignore_ascii_case(name.as_bytes()))
-            || token
-                .get(..4)
-                .is_some_and(|start| start.eq_ignore_ascii_case(b"mcp-"));
+        let decides = DECIDING.iter().any(|name| token.eq_ignore_ascii_case(name.as_bytes()))
+            || token.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"mcp-"));
         if decides {
             let name = String::from_utf8_lossy(token).into_owned();
             return Err(HeadError::bad(HeadFlaw::ConnectionNames(name)));
@@ -360,10 +280,7 @@ fn framing_fields(headers: &Headers, minor_version: u8) -> Result<Declared, Head
             if encodings.next().is_none() && encoding.eq_ignore_ascii_case(b"chunked") {
                 Ok(Declared::Chunked)
             } else {
-                Err(HeadError {
-                    status: 501,
-                    flaw: HeadFlaw::Encoding,
-                })
+                Err(HeadError { status: 501, flaw: HeadFlaw::Encoding })
             }
         }
     }
@@ -385,10 +302,7 @@ pub(super) fn plain_decimal(digits: &[u8]) -> Option<u64> {
 }
 
 fn expects_continue(headers: &Headers) -> Result<bool, HeadError> {
-    let refused = HeadError {
-        status: 417,
-        flaw: HeadFlaw::Expect,
-    };
+    let refused = HeadError { status: 417, flaw: HeadFlaw::Expect };
     match headers.get_one("expect") {
         Ok(None) => Ok(false),
         Ok(Some(value)) if value.eq_ignore_ascii_case(b"100-continue") => Ok(true),

@@ -35,10 +35,7 @@ impl Headers {
             let from = part.as_ptr().addr().saturating_sub(start);
             from..from + part.len()
         };
-        let fields = parsed
-            .iter()
-            .map(|field| Field::Received(place(field.name.as_bytes()), place(trim(field.value))))
-            .collect();
+        let fields = parsed.iter().map(|field| Field::Received(place(field.name.as_bytes()), place(trim(field.value)))).collect();
         Self { head, fields }
     }
 
@@ -66,13 +63,8 @@ impl Headers {
     }
 
     /// The values of every field of that name, in order.
-    pub fn get_all<'h, 'n>(
-        &'h self,
-        name: &'n str,
-    ) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
-        self.iter()
-            .filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, v)| v)
+    pub fn get_all<'h, 'n>(&'h self, name: &'n str) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
+        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, v)| v)
     }
 
     /// Whether there is a field of that name.
@@ -82,16 +74,12 @@ impl Headers {
 
     /// Whether any field of that name holds `token` in its comma-separated list, without case.
     pub fn contains_token(&self, name: &str, token: &str) -> bool {
-        self.tokens(name)
-            .any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
+        self.tokens(name).any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// The members of the comma-separated lists of every field of that name, trimmed, empty ones left out.
     pub fn tokens<'h, 'n>(&'h self, name: &'n str) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
-        self.get_all(name)
-            .flat_map(|v| v.split(|b| *b == b','))
-            .map(trim)
-            .filter(|t| !t.is_empty())
+        self.get_all(name).flat_map(|v| v.split(|b| *b == b',')).map(trim).filter(|t| !t.is_empty())
     }
 
     /// Every field: name and value.
@@ -124,9 +112,7 @@ impl Eq for Headers {}
 
 impl std::fmt::Debug for Headers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name)))
-            .finish()
+        f.debug_list().entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name))).finish()
     }
 }
 
@@ -149,12 +135,8 @@ pub fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
         b"content-length",
     ];
     ALWAYS.iter().any(|hop| name.eq_ignore_ascii_case(hop))
-        || name
-            .get(..6)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"proxy-"))
-        || headers
-            .tokens("connection")
-            .any(|token| token.eq_ignore_ascii_case(name))
+        || name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"proxy-"))
+        || headers.tokens("connection").any(|token| token.eq_ignore_ascii_case(name))
 }
 
 /// Without the white space (space, tab) around it.

@@ -1,8 +1,4 @@
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::num::NonZeroUsize;
 
@@ -19,9 +15,7 @@ fn request(bytes: &[u8]) -> Result<RequestHead, HeadError> {
 }
 
 fn response(bytes: &[u8]) -> ResponseHead {
-    parse_response(&mut BytesMut::from(bytes), &Method::Post, LIMIT)
-        .unwrap()
-        .unwrap()
+    parse_response(&mut BytesMut::from(bytes), &Method::Post, LIMIT).unwrap().unwrap()
 }
 
 fn expected_framing(text: &str) -> Framing {
@@ -35,10 +29,7 @@ fn expected_framing(text: &str) -> Framing {
 }
 
 /// Feeds `bytes` one at a time, with nothing said early and nothing lost at the end.
-fn byte_by_byte<T>(
-    bytes: &[u8],
-    mut read: impl FnMut(&mut BytesMut) -> Result<Option<T>, HeadError>,
-) -> Result<T, HeadError> {
+fn byte_by_byte<T>(bytes: &[u8], mut read: impl FnMut(&mut BytesMut) -> Result<Option<T>, HeadError>) -> Result<T, HeadError> {
     let mut buf = BytesMut::new();
     for byte in bytes {
         buf.extend_from_slice(&[*byte]);
@@ -61,12 +52,7 @@ fn corpus_of_requests() {
                 assert_eq!(split.unwrap(), head, "{}", block.name());
             }
             (None, Err(error)) => {
-                assert_eq!(
-                    error.status.to_string(),
-                    block.get("status").unwrap(),
-                    "{}: {error}",
-                    block.name()
-                );
+                assert_eq!(error.status.to_string(), block.get("status").unwrap(), "{}: {error}", block.name());
                 assert!(split.is_err(), "{}", block.name());
             }
             (_, other) => panic!("{}: {other:?}", block.name()),
@@ -83,10 +69,7 @@ fn corpus_of_responses() {
         match (block.get("framing"), whole) {
             (Some(framing), Ok(head)) => {
                 assert_eq!(head.framing, expected_framing(framing), "{}", block.name());
-                assert_eq!(
-                    byte_by_byte(&bytes, |buf| parse_response(buf, &to, LIMIT)).unwrap(),
-                    head
-                );
+                assert_eq!(byte_by_byte(&bytes, |buf| parse_response(buf, &to, LIMIT)).unwrap(), head);
             }
             (None, Err(error)) => assert_eq!(error.status, 502, "{}: {error}", block.name()),
             (_, other) => panic!("{}: {other:?}", block.name()),
@@ -113,9 +96,7 @@ fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, Headers, Vec<u
     }
     match end {
         Some(trailers) => Ok((body, trailers, buf.to_vec())),
-        None => decoder
-            .finish_on_eof()
-            .map(|()| (body, Headers::new(), Vec::new())),
+        None => decoder.finish_on_eof().map(|()| (body, Headers::new(), Vec::new())),
     }
 }
 
@@ -132,11 +113,7 @@ fn corpus_of_chunked_bodies() {
                 }
                 (None, Err(error)) => {
                     let part = block.get("error").unwrap();
-                    assert!(
-                        error.to_string().contains(part),
-                        "{} split at {split}: {error}",
-                        block.name()
-                    );
+                    assert!(error.to_string().contains(part), "{} split at {split}: {error}", block.name());
                 }
                 (_, other) => panic!("{} split at {split}: {other:?}", block.name()),
             }
@@ -146,17 +123,13 @@ fn corpus_of_chunked_bodies() {
 
 #[test]
 fn the_head_is_consumed_and_what_follows_is_left() {
-    let mut buf =
-        BytesMut::from(&b"POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}GET"[..]);
+    let mut buf = BytesMut::from(&b"POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}GET"[..]);
     let before = buf.as_ptr() as usize..buf.as_ptr() as usize + buf.len();
     let head = parse_request(&mut buf, LIMIT).unwrap().unwrap();
     assert_eq!(&buf[..], b"{}GET");
     let host = head.headers.get("HOST").unwrap();
     assert_eq!(host, b"a");
-    assert!(
-        before.contains(&(host.as_ptr() as usize)),
-        "a value was copied"
-    );
+    assert!(before.contains(&(host.as_ptr() as usize)), "a value was copied");
 }
 
 #[test]
@@ -168,47 +141,26 @@ fn an_incomplete_head_is_left_alone() {
 
 #[test]
 fn limits_are_named_with_431() {
-    let long = format!(
-        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
-        "a".repeat(200)
-    );
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(200));
     let error = parse_request(&mut BytesMut::from(long.as_bytes()), 100).unwrap_err();
     assert_eq!(error.status, 431);
     assert!(error.to_string().contains("100 bytes"), "{error}");
     let endless = parse_request(&mut BytesMut::from(&long.as_bytes()[..100]), 100).unwrap_err();
     assert_eq!(endless.status, 431);
     let exact = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(10));
-    assert!(
-        parse_request(&mut BytesMut::from(exact.as_bytes()), exact.len())
-            .unwrap()
-            .is_some()
-    );
+    assert!(parse_request(&mut BytesMut::from(exact.as_bytes()), exact.len()).unwrap().is_some());
     assert!(parse_request(&mut BytesMut::from(exact.as_bytes()), exact.len() - 1).is_err());
 
-    let many = format!(
-        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
-        "X: y\r\n".repeat(MAX_HEADERS)
-    );
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS));
     let error = request(many.as_bytes()).unwrap_err();
-    assert_eq!(
-        (error.status, error.flaw),
-        (431, HeadFlaw::TooManyHeaders { limit: MAX_HEADERS })
-    );
-    let as_many = format!(
-        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
-        "X: y\r\n".repeat(MAX_HEADERS - 1)
-    );
-    assert_eq!(
-        request(as_many.as_bytes()).unwrap().headers.len(),
-        MAX_HEADERS
-    );
+    assert_eq!((error.status, error.flaw), (431, HeadFlaw::TooManyHeaders { limit: MAX_HEADERS }));
+    let as_many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS - 1));
+    assert_eq!(request(as_many.as_bytes()).unwrap().headers.len(), MAX_HEADERS);
 }
 
 #[test]
 fn expect_upgrade_and_keep_alive_are_read() {
-    let head = |fields: &str, version: u8| {
-        request(format!("POST / HTTP/1.{version}\r\nHost: a\r\n{fields}\r\n").as_bytes()).unwrap()
-    };
+    let head = |fields: &str, version: u8| request(format!("POST / HTTP/1.{version}\r\nHost: a\r\n{fields}\r\n").as_bytes()).unwrap();
     assert!(head("Expect: 100-Continue\r\n", 1).expect_continue);
     assert!(!head("Expect: 100-continue\r\n", 0).expect_continue);
     assert!(head("Upgrade: websocket\r\n", 1).asks_upgrade());
@@ -225,33 +177,13 @@ fn expect_upgrade_and_keep_alive_are_read() {
 
 #[test]
 fn a_truncated_body_is_an_error_and_one_until_close_is_not() {
-    assert_eq!(
-        decode(Framing::Length(3), &[b"ab"]),
-        Err(BodyError::Truncated)
-    );
-    assert_eq!(
-        decode(Framing::Chunked, &[b"3\r\nabc\r\n"]),
-        Err(BodyError::Truncated)
-    );
-    assert_eq!(
-        decode(Framing::Chunked, &[b"3\r\nabc\r\n0\r\n"]),
-        Err(BodyError::Truncated)
-    );
-    assert_eq!(
-        decode(Framing::UntilClose, &[b"ab", b"c"]).unwrap().0,
-        b"abc"
-    );
-    assert_eq!(
-        decode(Framing::None, &[b"GET"]).unwrap(),
-        (vec![], Headers::new(), b"GET".to_vec())
-    );
+    assert_eq!(decode(Framing::Length(3), &[b"ab"]), Err(BodyError::Truncated));
+    assert_eq!(decode(Framing::Chunked, &[b"3\r\nabc\r\n"]), Err(BodyError::Truncated));
+    assert_eq!(decode(Framing::Chunked, &[b"3\r\nabc\r\n0\r\n"]), Err(BodyError::Truncated));
+    assert_eq!(decode(Framing::UntilClose, &[b"ab", b"c"]).unwrap().0, b"abc");
+    assert_eq!(decode(Framing::None, &[b"GET"]).unwrap(), (vec![], Headers::new(), b"GET".to_vec()));
     assert_eq!(decode(Framing::Length(2), &[b"abGET"]).unwrap().2, b"GET");
-    assert_eq!(
-        decode(Framing::Chunked, &[b"1\r\na\r\n0\r\n\r\nGET"])
-            .unwrap()
-            .2,
-        b"GET"
-    );
+    assert_eq!(decode(Framing::Chunked, &[b"1\r\na\r\n0\r\n\r\nGET"]).unwrap().2, b"GET");
 }
 
 #[test]
@@ -259,30 +191,20 @@ fn trailers_are_returned_and_bounded() {
     let (_, trailers, _) = decode(Framing::Chunked, &[b"0\r\nX-Sum:  9 \r\n\r\n"]).unwrap();
     assert_eq!(trailers.get("x-sum"), Some(&b"9"[..]));
     let long = format!("0\r\nX: {}\r\n\r\n", "a".repeat(9000));
-    assert_eq!(
-        decode(Framing::Chunked, &[long.as_bytes()]),
-        Err(BodyError::TrailersTooLarge)
-    );
+    assert_eq!(decode(Framing::Chunked, &[long.as_bytes()]), Err(BodyError::TrailersTooLarge));
 }
 
 #[test]
 fn extensions_are_bounded_over_the_whole_body() {
-    let many =
-        "1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n".repeat(100);
-    assert_eq!(
-        decode(Framing::Chunked, &[many.as_bytes()]),
-        Err(BodyError::Extensions)
-    );
+    let many = "1;aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nx\r\n".repeat(100);
+    assert_eq!(decode(Framing::Chunked, &[many.as_bytes()]), Err(BodyError::Extensions));
 }
 
 #[test]
 fn a_decoder_stays_failed() {
     let mut decoder = BodyDecoder::new(Framing::Chunked);
     assert!(decoder.decode(&mut BytesMut::from(&b"zz\r\n"[..])).is_err());
-    assert_eq!(
-        decoder.decode(&mut BytesMut::from(&b"0\r\n\r\n"[..])),
-        Err(BodyError::Failed)
-    );
+    assert_eq!(decoder.decode(&mut BytesMut::from(&b"0\r\n\r\n"[..])), Err(BodyError::Failed));
     assert_eq!(decoder.finish_on_eof(), Err(BodyError::Truncated));
 }
 
@@ -290,19 +212,12 @@ fn a_decoder_stays_failed() {
 fn body_pieces_are_slices_of_the_buffer() {
     let mut buf = BytesMut::from(&b"5\r\nabcde\r\n0\r\n\r\n"[..]);
     let start = buf.as_ptr() as usize;
-    let Decoded::Data(data) = BodyDecoder::new(Framing::Chunked).decode(&mut buf).unwrap() else {
-        panic!()
-    };
+    let Decoded::Data(data) = BodyDecoder::new(Framing::Chunked).decode(&mut buf).unwrap() else { panic!() };
     assert_eq!(data.as_ptr() as usize, start + 3);
 }
 
 fn rewrite<'a>(framing: Framing) -> Rewrite<'a> {
-    Rewrite {
-        framing,
-        set: &[],
-        remove: &[],
-        keep_alive: true,
-    }
+    Rewrite { framing, set: &[], remove: &[], keep_alive: true }
 }
 
 fn text(bytes: &BytesMut) -> &str {
@@ -317,12 +232,7 @@ fn a_request_head_is_rebuilt_without_hop_by_hop_fields() {
         aUTHORIZATION: Bearer old\r\nX-One: 2\r\nDrop: me\r\n\r\n";
     let head = request(received).unwrap();
     let mut out = BytesMut::from(&b"before"[..]);
-    let with = Rewrite {
-        framing: Framing::Length(2),
-        set: &[("Authorization", b"Bearer new")],
-        remove: &["drop"],
-        keep_alive: false,
-    };
+    let with = Rewrite { framing: Framing::Length(2), set: &[("Authorization", b"Bearer new")], remove: &["drop"], keep_alive: false };
     write_request_head(&mut out, &head, &with).unwrap();
     assert_eq!(
         text(&out),
@@ -336,25 +246,12 @@ fn a_response_head_is_rebuilt() {
     let head = response(b"HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n");
     let mut out = BytesMut::new();
     write_response_head(&mut out, &head, &Method::Post, &rewrite(Framing::Chunked)).unwrap();
-    assert_eq!(
-        text(&out),
-        "HTTP/1.1 200 Fine\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    );
+    assert_eq!(text(&out), "HTTP/1.1 200 Fine\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
 
     let to = Method::Head;
-    let head = parse_response(
-        &mut BytesMut::from(&b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"[..]),
-        &to,
-        LIMIT,
-    );
+    let head = parse_response(&mut BytesMut::from(&b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"[..]), &to, LIMIT);
     out.clear();
-    write_response_head(
-        &mut out,
-        &head.unwrap().unwrap(),
-        &to,
-        &rewrite(Framing::None),
-    )
-    .unwrap();
+    write_response_head(&mut out, &head.unwrap().unwrap(), &to, &rewrite(Framing::None)).unwrap();
     assert_eq!(text(&out), "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
 
     out.clear();
@@ -369,58 +266,21 @@ fn a_response_head_is_rebuilt() {
 fn nothing_that_breaks_a_head_is_written() {
     let head = request(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let mut out = BytesMut::from(&b"kept"[..]);
-    for (name, value) in [
-        ("X-A", &b"b\r\nX-B: c"[..]),
-        ("X A", b"b"),
-        ("", b"b"),
-        ("X-A", b"b\0"),
-    ] {
+    for (name, value) in [("X-A", &b"b\r\nX-B: c"[..]), ("X A", b"b"), ("", b"b"), ("X-A", b"b\0")] {
         let set = [(name, value)];
-        let with = Rewrite {
-            set: &set,
-            ..rewrite(Framing::None)
-        };
-        assert!(
-            matches!(
-                write_request_head(&mut out, &head, &with),
-                Err(WriteError::Field(_))
-            ),
-            "{name}"
-        );
+        let with = Rewrite { set: &set, ..rewrite(Framing::None) };
+        assert!(matches!(write_request_head(&mut out, &head, &with), Err(WriteError::Field(_))), "{name}");
     }
     for name in ["Content-Length", "transfer-encoding", "Connection"] {
         let set = [(name, &b"5"[..])];
-        let with = Rewrite {
-            set: &set,
-            ..rewrite(Framing::None)
-        };
-        assert!(
-            matches!(
-                write_request_head(&mut out, &head, &with),
-                Err(WriteError::Reserved(_))
-            ),
-            "{name}"
-        );
+        let with = Rewrite { set: &set, ..rewrite(Framing::None) };
+        assert!(matches!(write_request_head(&mut out, &head, &with), Err(WriteError::Reserved(_))), "{name}");
     }
-    let split = RequestHead {
-        target: "/a b".to_owned(),
-        ..head.clone()
-    };
-    assert_eq!(
-        write_request_head(&mut out, &split, &rewrite(Framing::None)),
-        Err(WriteError::Target)
-    );
+    let split = RequestHead { target: "/a b".to_owned(), ..head.clone() };
+    assert_eq!(write_request_head(&mut out, &split, &rewrite(Framing::None)), Err(WriteError::Target));
     assert!(write_request_head(&mut out, &head, &rewrite(Framing::UntilClose)).is_err());
-    let made_up = ResponseHead {
-        reason: Bytes::from_static(b"OK\r\nX: y"),
-        ..response(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    };
-    let written = write_response_head(
-        &mut out,
-        &made_up,
-        &Method::Get,
-        &rewrite(Framing::Length(0)),
-    );
+    let made_up = ResponseHead { reason: Bytes::from_static(b"OK\r\nX: y"), ..response(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") };
+    let written = write_response_head(&mut out, &made_up, &Method::Get, &rewrite(Framing::Length(0)));
     assert_eq!(written, Err(WriteError::Status));
     assert_eq!(text(&out), "kept");
 }

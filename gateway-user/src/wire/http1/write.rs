@@ -28,9 +28,7 @@ pub struct Rewrite<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// A name or value that would break the head apart.
-    #[error(
-        "the header field `{0}` has a name that is no token or a value with a control character"
-    )]
+    #[error("the header field `{0}` has a name that is no token or a value with a control character")]
     Field(String),
     /// A field of ours that belongs to framing or to the connection.
     #[error("the header field `{0}` is written by the framing and cannot be set")]
@@ -51,19 +49,11 @@ pub enum WriteError {
 ///
 /// # Errors
 /// [`WriteError`] when something would not fit in a head; then `out` is as it was.
-pub fn write_request_head(
-    out: &mut BytesMut,
-    head: &RequestHead,
-    rewrite: &Rewrite<'_>,
-) -> Result<(), WriteError> {
+pub fn write_request_head(out: &mut BytesMut, head: &RequestHead, rewrite: &Rewrite<'_>) -> Result<(), WriteError> {
     atomically(out, |out| {
         let token = head.method.as_str();
         let target_fits = head.target.bytes().all(|b| b.is_ascii_graphic());
-        if token.is_empty()
-            || !token.bytes().all(is_token)
-            || head.target.is_empty()
-            || !target_fits
-        {
+        if token.is_empty() || !token.bytes().all(is_token) || head.target.is_empty() || !target_fits {
             return Err(WriteError::Target);
         }
         out.put_slice(token.as_bytes());
@@ -92,12 +82,7 @@ pub fn write_request_head(
 ///
 /// # Errors
 /// [`WriteError`] when something would not fit in a head; then `out` is as it was.
-pub fn write_response_head(
-    out: &mut BytesMut,
-    head: &ResponseHead,
-    to: &Method,
-    rewrite: &Rewrite<'_>,
-) -> Result<(), WriteError> {
+pub fn write_response_head(out: &mut BytesMut, head: &ResponseHead, to: &Method, rewrite: &Rewrite<'_>) -> Result<(), WriteError> {
     atomically(out, |out| {
         let reason_fits = is_value(&head.reason);
         if !(100..600).contains(&head.status) || !reason_fits {
@@ -144,10 +129,7 @@ pub fn write_chunk_head(out: &mut BytesMut, len: NonZeroUsize) {
     out.put_slice(b"\r\n");
 }
 
-fn atomically(
-    out: &mut BytesMut,
-    write: impl FnOnce(&mut BytesMut) -> Result<(), WriteError>,
-) -> Result<(), WriteError> {
+fn atomically(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut) -> Result<(), WriteError>) -> Result<(), WriteError> {
     let before = out.len();
     let written = write(out);
     if written.is_err() {
@@ -158,14 +140,8 @@ fn atomically(
 
 fn fields(out: &mut BytesMut, headers: &Headers, rewrite: &Rewrite<'_>) -> Result<(), WriteError> {
     for (name, value) in headers.iter() {
-        let replaced = rewrite
-            .set
-            .iter()
-            .any(|(n, _)| name.eq_ignore_ascii_case(n.as_bytes()));
-        let removed = rewrite
-            .remove
-            .iter()
-            .any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
+        let replaced = rewrite.set.iter().any(|(n, _)| name.eq_ignore_ascii_case(n.as_bytes()));
+        let removed = rewrite.remove.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
         if replaced || removed || is_hop_by_hop(name, headers) {
             continue;
         }
@@ -183,14 +159,8 @@ fn fields(out: &mut BytesMut, headers: &Headers, rewrite: &Rewrite<'_>) -> Resul
 
 fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) -> Result<(), WriteError> {
     let name_fits = !name.is_empty() && name.iter().all(|b| is_token(*b));
-    if !name_fits
-        || !value
-            .iter()
-            .all(|b| *b == b'\t' || (*b >= b' ' && *b != 0x7f))
-    {
-        return Err(WriteError::Field(
-            String::from_utf8_lossy(name).into_owned(),
-        ));
+    if !name_fits || !value.iter().all(|b| *b == b'\t' || (*b >= b' ' && *b != 0x7f)) {
+        return Err(WriteError::Field(String::from_utf8_lossy(name).into_owned()));
     }
     out.put_slice(name);
     out.put_slice(b": ");
@@ -201,9 +171,7 @@ fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) -> Result<(), WriteError
 
 /// No control character but tab: without a branch a byte, so that it runs on vectors.
 fn is_value(value: &[u8]) -> bool {
-    !value.iter().fold(false, |any, b| {
-        any | (*b < b' ' && *b != b'\t') | (*b == 0x7f)
-    })
+    !value.iter().fold(false, |any, b| any | (*b < b' ' && *b != b'\t') | (*b == 0x7f))
 }
 
 fn length(out: &mut BytesMut, n: u64) {
