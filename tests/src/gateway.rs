@@ -60,6 +60,7 @@ pub struct Setup<'a> {
     servers: Vec<ServerEntry>,
     stream: Option<(String, String)>,
     heartbeat: &'static str,
+    segment: &'static str,
     sections: String,
 }
 
@@ -82,6 +83,13 @@ impl Setup<'_> {
     #[must_use]
     pub fn heartbeat(mut self, limit: &'static str) -> Self {
         self.heartbeat = limit;
+        self
+    }
+
+    /// How large a file of the log is, such as `64KiB`.
+    #[must_use]
+    pub fn segment(mut self, size: &'static str) -> Self {
+        self.segment = size;
         self
     }
 
@@ -134,8 +142,7 @@ impl Setup<'_> {
             }
             toml.push('\n');
         }
-        // A segment is written whole when it is begun: small ones let a gateway start at once.
-        let begin = format!("[audit]\ndir = {audit:?}\nsegment = \"4MiB\"");
+        let begin = format!("[audit]\ndir = {audit:?}\nsegment = {:?}", self.segment);
         // A test may bring an [audit] of its own, which then goes on from here.
         if self.sections.contains("[audit]") {
             toml.push_str(&self.sections.replace("[audit]", &begin));
@@ -177,7 +184,8 @@ impl Gateway {
     /// A gateway for the connections of one cgroup.
     #[must_use]
     pub fn over(cgroup: &Cgroup) -> Setup<'_> {
-        Setup { cgroup, servers: Vec::new(), stream: None, heartbeat: "2s", sections: String::new() }
+        // A segment is written whole when it is begun: small ones let a gateway start at once.
+        Setup { cgroup, servers: Vec::new(), stream: None, heartbeat: "2s", segment: "4MiB", sections: String::new() }
     }
 
     /// Its configuration file.
@@ -290,8 +298,10 @@ impl Gateway {
     /// SIGKILL, and its end.
     ///
     /// # Errors
-    /// It does not run.
+    /// It does not run, or had ended by itself.
     pub fn kill(&mut self) -> anyhow::Result<()> {
+        let ended = self.process_mut()?.ended()?;
+        ensure!(ended.is_none(), "the gateway had ended by itself ({ended:?}) before it was killed\n{}", self.said());
         self.process_mut()?.kill()?;
         self.process = None;
         Ok(())

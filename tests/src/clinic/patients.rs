@@ -3,6 +3,8 @@ use std::path::Path;
 use anyhow::Context;
 use rusqlite::Connection;
 
+use crate::dice::Dice;
+
 /// How many patients there are.
 pub const PATIENTS: u32 = 500;
 
@@ -63,7 +65,7 @@ pub fn create(path: &Path) -> anyhow::Result<()> {
     let transaction = connection.transaction()?;
     {
         let mut insert = transaction.prepare("INSERT INTO patients VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-        let mut dice = Dice(0x00C1_1A1C);
+        let mut dice = Dice::new(0x00C1_1A1C);
         for id in 1..=PATIENTS {
             let given = dice.pick(&GIVEN);
             let family = dice.pick(&FAMILY);
@@ -86,27 +88,6 @@ pub fn create(path: &Path) -> anyhow::Result<()> {
     }
     transaction.commit()?;
     Ok(())
-}
-
-/// SplitMix64: the same numbers on every machine, forever.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u32) -> u32 {
-        u32::try_from(self.next() % u64::from(limit)).unwrap_or(0)
-    }
-
-    fn pick<T: Copy, const N: usize>(&mut self, from: &[T; N]) -> T {
-        from[usize::try_from(self.next() % N as u64).unwrap_or(0)]
-    }
 }
 
 #[cfg(test)]
