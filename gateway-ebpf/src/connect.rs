@@ -4,16 +4,11 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock,
     btf_maps::lpm_trie::Key,
-    helpers::generated::{
-        bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie,
-        bpf_ktime_get_boot_ns, bpf_ktime_get_ns,
-    },
+    helpers::generated::{bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_ktime_get_ns},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
-use gateway_common::{
-    Address, COMM_LEN, GatewayState, Governed, GovernedKey, KEY_BITS, Origin, Reason, SocketPeer,
-};
+use gateway_common::{Address, COMM_LEN, GatewayState, Governed, GovernedKey, KEY_BITS, Origin, Reason, SocketPeer};
 
 use crate::{
     maps::{EXEMPT, GATEWAYS, GOVERNED, LISTENERS, ORIGINS, PEERS, SETTINGS, count},
@@ -51,11 +46,7 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
     let v4 = asked.is_v4();
     match redirect(&ctx, &found, v4) {
         Ok(port) => {
-            let gateway = if v4 {
-                Address::LOOPBACK_V4
-            } else {
-                Address::LOOPBACK_V6
-            };
+            let gateway = if v4 { Address::LOOPBACK_V4 } else { Address::LOOPBACK_V6 };
             socket::set_address6(&ctx, gateway);
             socket::set_port(&ctx, port);
             PASS
@@ -76,9 +67,7 @@ struct Found {
 /// The server of a destination, if it is governed.
 #[inline(always)]
 pub fn governed(address: Address, port: u16) -> Option<Governed> {
-    GOVERNED
-        .get(&Key::new(KEY_BITS, GovernedKey::new(address, port)))
-        .copied()
+    GOVERNED.get(&Key::new(KEY_BITS, GovernedKey::new(address, port))).copied()
 }
 
 /// Whether the connect concerns us at all. What does not is left as it is.
@@ -98,12 +87,7 @@ fn admit(ctx: &SockAddrContext, asked: Address) -> Option<Found> {
         count(Reason::Exempt);
         return None;
     }
-    Some(Found {
-        governed,
-        original: asked.dialled(),
-        port,
-        sk,
-    })
+    Some(Found { governed, original: asked.dialled(), port, sk })
 }
 
 #[inline(always)]
@@ -150,10 +134,7 @@ fn redirect(ctx: &SockAddrContext, found: &Found, v4: bool) -> Result<u16, Reaso
     }
     check_listener(ctx, v4, port)?;
 
-    let original = SocketPeer {
-        address: found.original,
-        port: u32::from(found.port),
-    };
+    let original = SocketPeer { address: found.original, port: u32::from(found.port) };
     if !socket::put(&PEERS, found.sk, original) {
         return Err(Reason::NoStorage);
     }

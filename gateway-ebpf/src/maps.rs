@@ -5,8 +5,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use gateway_common::{
-    FlowKey, FlowValue, GatewayState, Governed, GovernedKey, MAX_GATEWAYS, MAX_GOVERNED, Origin,
-    Reason, SLOTS, Settings, SocketMark, SocketPeer,
+    FlowKey, FlowValue, GatewayState, Governed, GovernedKey, MAX_GATEWAYS, MAX_GOVERNED, Origin, Reason, SLOTS, Settings, SocketMark,
+    SocketPeer,
 };
 
 /// Which destinations are governed.

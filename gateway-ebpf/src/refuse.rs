@@ -26,15 +26,7 @@ pub fn connection<C: EbpfContext>(ctx: &C, reason: Reason, address: Address, por
 pub fn destination<C: EbpfContext>(ctx: &C, reason: Reason, address: Address, port: u16) -> i32 {
     count(reason);
     // The gateway puts the name of the reason in the place of its number.
-    warn!(
-        ctx,
-        "reason {} to [{}]:{} pid {} uid {}",
-        reason.index(),
-        Ipv6Addr::from(address.octets()),
-        port,
-        ctx.tgid(),
-        ctx.uid()
-    );
+    warn!(ctx, "reason {} to [{}]:{} pid {} uid {}", reason.index(), Ipv6Addr::from(address.octets()), port, ctx.tgid(), ctx.uid());
     FORBID
 }
 
@@ -42,13 +34,6 @@ pub fn destination<C: EbpfContext>(ctx: &C, reason: Reason, address: Address, po
 #[inline(always)]
 pub fn socket<C: EbpfContext>(ctx: &C, reason: Reason, protocol: u32) -> i32 {
     count(reason);
-    warn!(
-        ctx,
-        "reason {} protocol {} pid {} uid {}",
-        reason.index(),
-        protocol,
-        ctx.tgid(),
-        ctx.uid()
-    );
+    warn!(ctx, "reason {} protocol {} pid {} uid {}", reason.index(), protocol, ctx.tgid(), ctx.uid());
     FORBID
 }

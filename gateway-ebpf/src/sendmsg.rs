@@ -23,9 +23,5 @@ pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn decide(ctx: &SockAddrContext, asked: Address) -> i32 {
     let port = socket::port(ctx);
-    if governed(asked, port).is_some() {
-        refuse::destination(ctx, Reason::Datagram, asked.dialled(), port)
-    } else {
-        PASS
-    }
+    if governed(asked, port).is_some() { refuse::destination(ctx, Reason::Datagram, asked.dialled(), port) } else { PASS }
 }

@@ -44,10 +44,7 @@ fn tie(ctx: &SockOpsContext) {
     origin.source_port = port;
     let connected_ns = origin.connected_ns;
     let key = FlowKey::new(netns_cookie, source, port);
-    let value = FlowValue {
-        cookie,
-        connected_ns,
-    };
+    let value = FlowValue { cookie, connected_ns };
     if FLOWS.insert(key, value, 0).is_ok() {
         count(Reason::Tied);
     } else {

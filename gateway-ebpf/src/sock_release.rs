@@ -1,9 +1,6 @@
 //! `close`: forgets the origin of a connect that came to nothing. Linux 5.9.
 
-use aya_ebpf::{
-    EbpfContext as _, helpers::generated::bpf_get_socket_cookie, macros::cgroup_sock,
-    programs::SockContext,
-};
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_get_socket_cookie, macros::cgroup_sock, programs::SockContext};
 use gateway_common::{FlowKey, Reason};
 
 use crate::{

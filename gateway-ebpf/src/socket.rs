@@ -59,11 +59,7 @@ pub fn address6(ctx: &SockAddrContext) -> Address {
     }
     // SAFETY: the socket is held by the hook's caller.
     let bound = read_words(unsafe { &raw const (*sk).src_ip6 });
-    if bound.is_v4() {
-        Address::LOOPBACK_V4
-    } else {
-        asked
-    }
+    if bound.is_v4() { Address::LOOPBACK_V4 } else { asked }
 }
 
 /// Four words of a context or a socket.
@@ -127,8 +123,7 @@ pub fn put<T: Copy>(map: &SkStorage<T>, sk: *mut bpf_sock, mut value: T) -> bool
     let map = ptr::from_ref(map).cast_mut().cast::<c_void>();
     let flags = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
     // SAFETY: as in `get`; the helper copies the value before it returns.
-    let slot =
-        unsafe { generated::bpf_sk_storage_get(map, sk.cast(), (&raw mut value).cast(), flags) };
+    let slot = unsafe { generated::bpf_sk_storage_get(map, sk.cast(), (&raw mut value).cast(), flags) };
     if slot.is_null() {
         return false;
     }

@@ -269,7 +269,9 @@ fn install_debian_packages() -> bool {
         return false;
     }
     eprintln!("installing {}", DEBIAN_PACKAGES.join(" "));
-    succeed(Command::new("apt-get").args(["install", "--yes", "--no-install-recommends"]).args(DEBIAN_PACKAGES))
+    let apt = |words: &[&str]| succeed(Command::new("apt-get").arg("-qq").args(words).env("DEBIAN_FRONTEND", "noninteractive"));
+    apt(&["update"])
+        .and_then(|()| apt(&[&["install", "--yes", "--no-install-recommends"], DEBIAN_PACKAGES.as_slice()].concat()))
         .inspect_err(|error| eprintln!("{error:#}"))
         .is_ok()
 }
