@@ -1,5 +1,6 @@
 //! `cargo xtask`: the commands of this repository.
 
+mod bench;
 mod ebpf;
 mod install;
 mod run;
@@ -17,6 +18,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure: the criterion benches, then the gateway beside no proxy and beside nginx
+    Bench {
+        /// Fewer and shorter rounds: a first look, not figures to compare
+        #[arg(long)]
+        quick: bool,
+        /// Also write every figure of the comparison into this file
+        #[arg(long, value_name = "FILE")]
+        json: Option<std::path::PathBuf>,
+        /// Only criterion benches whose names contain this; `comparison` for the comparison alone
+        filter: Option<String>,
+    },
     /// Build the kernel programs anew into gateway-ebpf/prebuilt
     Ebpf {
         /// Build them and compare, byte for byte, with what is committed; under another toolchain, load and test the fresh object instead
@@ -36,6 +48,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let root = run::root();
     match Arguments::parse().command {
+        Command::Bench { quick, json, filter } => bench::all(&root, quick, json.as_deref(), filter.as_deref()),
         Command::Ebpf { check } => ebpf::run(check),
         Command::Test { crashes, filter } => test::all(&root, crashes, &filter),
     }
