@@ -62,6 +62,7 @@ pub struct Setup<'a> {
     heartbeat: &'static str,
     segment: &'static str,
     sections: String,
+    program: Option<PathBuf>,
 }
 
 impl Setup<'_> {
@@ -90,6 +91,13 @@ impl Setup<'_> {
     #[must_use]
     pub fn segment(mut self, size: &'static str) -> Self {
         self.segment = size;
+        self
+    }
+
+    /// Another program than the one that was built: every user must be able to reach it.
+    #[must_use]
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
         self
     }
 
@@ -156,7 +164,7 @@ impl Setup<'_> {
         let config = dir.path().join("gateway.toml");
         fs::write(&config, toml)?;
 
-        let program = binaries::reachable(&binaries::gateway()?)?;
+        let program = self.program.map_or_else(|| binaries::reachable(&binaries::gateway()?), Ok)?;
         let gateway = Gateway { process: None, guarded: false, program, config, audit, admin, user, _dir: dir, _slot: slot };
         // What a test that was killed may have left at this slot.
         if pins.exists() {
@@ -185,7 +193,7 @@ impl Gateway {
     #[must_use]
     pub fn over(cgroup: &Cgroup) -> Setup<'_> {
         // A segment is written whole when it is begun: small ones let a gateway start at once.
-        Setup { cgroup, servers: Vec::new(), stream: None, heartbeat: "2s", segment: "4MiB", sections: String::new() }
+        Setup { cgroup, servers: Vec::new(), stream: None, heartbeat: "2s", segment: "4MiB", sections: String::new(), program: None }
     }
 
     /// Its configuration file.

@@ -31,7 +31,8 @@ pub fn missing() -> Vec<Missing> {
             missing.push(Missing { what, how });
         }
     };
-    need(rustix::process::geteuid().is_root(), "root".into(), "run it with sudo");
+    let root = rustix::process::geteuid().is_root();
+    need(root, "root".into(), "run it with sudo");
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     need(
         version(&release).is_some_and(|found| found >= KERNEL),
@@ -40,9 +41,14 @@ pub fn missing() -> Vec<Missing> {
     );
     need(is_bpffs(), "the BPF filesystem at /sys/fs/bpf".into(), "mount -t bpf bpf /sys/fs/bpf");
     need(cgroup::mount().is_ok(), "cgroup version 2".into(), "mount -t cgroup2 none /sys/fs/cgroup/unified");
-    need(may("bpf"), "the capability to load BPF programs (CAP_BPF)".into(), "run on the host itself, or in a container with --privileged");
+    // Capabilities come with root, or root has been deprived of them.
     need(
-        may("net_admin"),
+        !root || may("bpf"),
+        "the capability to load BPF programs (CAP_BPF)".into(),
+        "run on the host itself, or in a container with --privileged",
+    );
+    need(
+        !root || may("net_admin"),
         "the capability to make network links (CAP_NET_ADMIN)".into(),
         "run on the host itself, or in a container with --privileged",
     );

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::process::CommandExt,
     path::PathBuf,
     process::Command,
     time::Duration,
@@ -90,7 +91,8 @@ impl Drop for Netns {
 }
 
 fn ip(arguments: &[&str]) -> anyhow::Result<()> {
-    let done = Command::new("ip").args(arguments).output().context("`ip` cannot be started: install iproute2")?;
+    // In a process group of its own: a second Ctrl-C must not end the cleaning up.
+    let done = Command::new("ip").args(arguments).process_group(0).output().context("`ip` cannot be started: install iproute2")?;
     ensure!(done.status.success(), "ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&done.stderr).trim());
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     io::Write,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
@@ -172,6 +173,8 @@ impl Launch {
         command
             .args(&words[1..])
             .envs(self.variables.iter().map(|(k, v)| (k, v)))
+            // Ctrl-C is for the one who started it: it ends its processes in an order of its own.
+            .process_group(0)
             .stdin(stdin)
             .stdout(fs::File::create(&out)?)
             .stderr(fs::File::create(&err)?);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use rustix::process::Signal;
 
 use crate::{
     Launch, Netns, Proc, binaries,
@@ -24,7 +25,7 @@ pub struct ClinicServer {
     /// The file with the calls that reached it.
     pub seen: PathBuf,
     _files: tempfile::TempDir,
-    _process: Proc,
+    process: Proc,
 }
 
 impl ClinicServer {
@@ -34,6 +35,28 @@ impl ClinicServer {
     /// The file with them cannot be read.
     pub fn seen(&self) -> anyhow::Result<Vec<Seen>> {
         SeenFile::read(&self.seen)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// SIGSTOP: it takes connections and requests, and answers none.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::CONT)
     }
 }
 
@@ -53,7 +76,7 @@ pub fn clinic(netns: &Netns) -> anyhow::Result<ClinicServer> {
         .inside(netns)
         .start()?;
     listening(&mut process, address)?;
-    Ok(ClinicServer { url: format!("http://{address}/mcp"), address, seen, _files: files, _process: process })
+    Ok(ClinicServer { url: format!("http://{address}/mcp"), address, seen, _files: files, process })
 }
 
 /// A transport of the reference server.

@@ -1,6 +1,11 @@
 //! Numbers that one test holds at a time, from which all names and addresses are made.
 
-use std::{fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::PathBuf,
+};
 
 use anyhow::{Context, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -9,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 #[derive(Debug)]
 pub struct Slot {
     number: u8,
+    path: PathBuf,
     _lock: fs::File,
 }
 
@@ -19,21 +25,24 @@ impl Slot {
     /// All are held, or the folder for the locks cannot be made.
     pub fn take() -> anyhow::Result<Self> {
         let dir = Self::dir();
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         // Begin somewhere else in each process, so that a slot just given up rests for a while.
         let first = std::process::id() % 250;
         for offset in 0..250 {
             let number = u8::try_from((first + offset) % 250 + 1)?;
             let path = dir.join(format!("slot-{number}"));
-            let lock = fs::OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .open(&path)
-                .with_context(|| format!("cannot open {}", path.display()))?;
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                return Ok(Self { number, _lock: lock });
+            fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+            let lock = match fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path) {
+                Ok(lock) => lock,
+                // The holder of the last slot took the folder away.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
+            };
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                continue;
+            }
+            // Its holder before may have removed it between the opening and the lock: that file locks nothing any more.
+            if fs::metadata(&path).is_ok_and(|there| lock.metadata().is_ok_and(|ours| ours.ino() == there.ino())) {
+                return Ok(Self { number, path, _lock: lock });
             }
         }
         bail!("all 250 slots in {} are held", dir.display())
@@ -47,5 +56,14 @@ impl Slot {
 
     fn dir() -> PathBuf {
         std::env::temp_dir().join("mcp-gateway-slots")
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // While it is held: nobody else can have taken it.
+        let _ = fs::remove_file(&self.path);
+        // Stays while others hold slots.
+        let _ = fs::remove_dir(Self::dir());
     }
 }
