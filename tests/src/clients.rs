@@ -1,10 +1,10 @@
 //! Real MCP clients, aimed at a server's own address. None of them knows of a gateway.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::ensure;
 
-use crate::{Launch, binaries};
+use crate::{Cgroup, Launch, binaries};
 
 /// A script over an official SDK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,4 +87,16 @@ pub fn tool_call(id: impl Into<serde_json::Value>, tool: &str, arguments: &serde
             },
         },
     })
+}
+
+/// Runs a client past the gateway and through it: it must print the same. Gives the pid of the one that went through.
+///
+/// # Errors
+/// It does not end well, or says one thing here and another there.
+pub fn same_both_ways(client: &Launch, cgroup: &Cgroup) -> anyhow::Result<u32> {
+    let limit = Duration::from_secs(90);
+    let direct = client.run(limit)?.ok()?;
+    let captured = client.clone().under(cgroup).run(limit)?.ok()?;
+    ensure!(direct.stdout == captured.stdout, "past the gateway:\n{}\nthrough it:\n{}", direct.stdout, captured.stdout);
+    Ok(captured.pid)
 }

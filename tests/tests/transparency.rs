@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use gateway_tests::{
     Cgroup, Gateway, Launch, Netns, Record, ServerEntry, binaries, clients,
-    clients::{Sdk, tool_call},
+    clients::{Sdk, same_both_ways, tool_call},
     servers,
 };
 use serde_json::{Value, json};
@@ -28,14 +28,6 @@ fn clinic() -> anyhow::Result<Clinic> {
     let cgroup = Cgroup::new()?;
     let gateway = Gateway::over(&cgroup).server(ServerEntry::new("clinic", &server.url)).start()?;
     Ok(Clinic { gateway, cgroup, server, _netns: netns })
-}
-
-/// Runs a client past the gateway and through it: it must print the same. Gives the pid of the one that went through.
-fn same_both_ways(client: &Launch, cgroup: &Cgroup) -> anyhow::Result<u32> {
-    let direct = client.run(LIMIT)?.ok()?;
-    let captured = client.clone().under(cgroup).run(LIMIT)?.ok()?;
-    assert_eq!(direct.stdout, captured.stdout, "past the gateway (left) and through it (right)");
-    Ok(captured.pid)
 }
 
 /// The record of a tool call of this process.
