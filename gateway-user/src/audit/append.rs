@@ -92,6 +92,20 @@ impl Appender {
         async move { queued?.await.unwrap_or(Err(AppendError::Closed)) }
     }
 
+    /// Appends a record that nothing waits for. It stands before every record that is appended later.
+    ///
+    /// # Errors
+    /// [`AppendError`]: it was not even queued, and what it stands for must not happen.
+    pub fn append_behind(&self, entry: Entry, durability: Durability) -> Result<(), AppendError> {
+        self.queue(entry, durability).map(drop)
+    }
+
+    /// Whether so much is waiting to be written that a caller who need not wait should.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.queued_bytes() > self.shared.max_queued / 4
+    }
+
     /// Whether the log takes records.
     #[must_use]
     pub fn state(&self) -> LogState {

@@ -76,14 +76,6 @@ kinds! {
     OutcomeUnknown => "outcome_unknown",
     /// There is no room for further records; nothing is forwarded until there is.
     LogFull => "log_full",
-    /// The gateway lives.
-    Heartbeat => "heartbeat",
-    /// The configuration in force changed.
-    ConfigChange => "config_change",
-    /// Someone read the log.
-    LogAccess => "log_access",
-    /// A connection to a governed server went around the gateway.
-    BypassDetected => "bypass_detected",
 }
 
 impl fmt::Display for Kind {

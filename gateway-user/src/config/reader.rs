@@ -30,7 +30,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
         cgroup: section.path(&mut faults, "cgroup"),
         pins: section.path(&mut faults, "pins").unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/mcp-gateway")),
         user: section.text(&mut faults, "user").unwrap_or_else(|| "mcp-gateway".into()),
-        heartbeat: section.duration(&mut faults, "heartbeat", Duration::from_secs(2)),
+        heartbeat: section.heartbeat(&mut faults, "heartbeat", Duration::from_secs(2)),
         port: section.number(&mut faults, "port", 0..=65_535, 0).try_into().unwrap_or(0),
         max_pending: section.number(&mut faults, "max_pending", 1..=1_000_000, 65_536).try_into().unwrap_or(65_536),
     };
@@ -55,6 +55,13 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
         segment: section.bytes(&mut faults, "segment").unwrap_or(64 << 20),
         max_total: section.bytes(&mut faults, "max_total"),
     };
+    // Text can grow sixfold when it is written as JSON, and a record lies in one segment.
+    let least = u64::try_from(audit.max_body).unwrap_or(u64::MAX).saturating_mul(8).max(64 << 10);
+    if audit.segment < least {
+        let message =
+            format!("expected at least {} KiB: a segment must hold a record with eight times `audit.max_body`", least.div_ceil(1 << 10));
+        faults.add(section.span_of("segment"), "audit.segment", message);
+    }
     section.finish(&mut faults);
 
     let kinesis = top.table_of(&mut faults, "kinesis").map(|mut section| {
@@ -111,8 +118,12 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerConf
         };
         let other = section.choice(faults, "other", &[("deny", Other::Deny), ("pass", Other::Pass)]);
         let durability = section.choice(faults, "durability", &[("sync", Durability::Sync), ("os", Durability::Os)]);
+        let span = section.span_of("url");
         section.finish(faults);
         if let Some(url) = url {
+            if let Some(same) = servers.iter().find(|server| server.url == url) {
+                faults.add(span, "server.url", format!("`{}` has this URL already: one server has one table", same.name));
+            }
             servers.push(ServerConfig { name, url, other, durability });
         }
     }
@@ -204,6 +215,17 @@ impl<'t, 'i> Section<'t, 'i> {
 
     fn duration(&mut self, faults: &mut Faults<'_>, key: &'static str, default: Duration) -> Duration {
         self.parsed(faults, key, value::duration).unwrap_or(default)
+    }
+
+    /// Shorter than a tenth of a second, a busy host would look like a hung gateway.
+    fn heartbeat(&mut self, faults: &mut Faults<'_>, key: &'static str, default: Duration) -> Duration {
+        let long_enough = |text: &str| match value::duration(text)? {
+            limit if limit < Duration::from_millis(100) => {
+                Err(format!("expected 100ms or more, got \"{text}\": a busy host would look hung"))
+            }
+            limit => Ok(limit),
+        };
+        self.parsed(faults, key, long_enough).unwrap_or(default)
     }
 
     fn bytes(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<u64> {

@@ -53,6 +53,20 @@ fn the_admin_port_stays_on_loopback() {
 }
 
 #[test]
+fn values_that_cannot_work_together_are_named() {
+    let told = faults(&format!("{SERVER}[audit]\nmax_body = \"16MiB\"\nsegment = \"64MiB\"\n"));
+    assert_eq!(
+        told,
+        "g.toml:6: audit.segment: expected at least 131072 KiB: a segment must hold a record with eight times `audit.max_body`"
+    );
+    assert!(faults(&format!("{SERVER}[capture]\nheartbeat = \"20ms\"\n")).contains("capture.heartbeat: expected 100ms or more"));
+    let twice = format!("{SERVER}{}", SERVER.replace("\"a\"", "\"b\""));
+    assert_eq!(faults(&twice), "g.toml:6: server.url: `a` has this URL already: one server has one table");
+    let neighbours = format!("{SERVER}{}", SERVER.replace("\"a\"", "\"b\"").replace("/mcp", "/other"));
+    assert_eq!(parse("g.toml", &neighbours).unwrap().servers.len(), 2);
+}
+
+#[test]
 fn addresses_of_both_families_and_defaults_of_urls() {
     let url = |url: &str| parse("g.toml", &format!("[[server]]\nname = \"a\"\nurl = \"{url}\"\n")).map(|c| c.servers[0].url.clone());
     assert_eq!(url("http://[::1]:81/x?y").unwrap(), ServerUrl { host: "::1".into(), port: 81, path: "/x?y".into() });

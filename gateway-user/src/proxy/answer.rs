@@ -6,14 +6,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     connection::{Connection, Next},
-    exchange::{Flight, Lost, RAN, unreachable_server},
+    forward::{Flight, Lost, RAN, unreachable_server},
     record::{self, Call, OpenCall, Outcome, micros},
     refusal::{self, Refusal},
     session::Waiting,
     stream::Side,
 };
 use crate::{
-    audit::{Digest, Effect, Entry, Kind, LogState, Payload},
+    audit::{Digest, Effect, Entry, Kind, Payload},
     mcp::{self, Message, Response},
     wire::{
         http1::{BodyDecoder, CHUNK_END, Decoded, Framing, LAST_CHUNK, ResponseHead, Rewrite, write_chunk_head, write_response_head},
@@ -53,7 +53,7 @@ impl Connection {
             Shape::Whole => self.whole(&mut server, &head, &mut decoder, flight).await?,
             Shape::Stream => self.stream(&mut server, &head, &mut decoder, flight).await?,
         };
-        if head.keep_alive && decoder.is_done() && server.buf.is_empty() && !server.ended() {
+        if flight.sent && head.keep_alive && decoder.is_done() && server.buf.is_empty() && !server.ended() {
             self.worker.pool.borrow_mut().put(self.origin.original, self.principal(), server);
         }
         Ok(next)
@@ -198,8 +198,13 @@ impl Connection {
         let pack = |raw: Bytes| if chunked { chunk(raw) } else { vec![raw] };
         loop {
             loop {
-                let event = splitter.next().map_err(|error| Lost::Cut(Refusal::upstream(error.to_string(), RAN)))?;
-                let Some(event) = event else { break };
+                let event = match splitter.next() {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    Err(error) => {
+                        return Err(self.cut_events(ready, Refusal::upstream(error.to_string(), RAN), chunked, flight).await);
+                    }
+                };
                 if !ready.is_empty() && waits_for_record(&event) {
                     self.give(std::mem::take(&mut ready)).await?;
                 }
@@ -227,6 +232,10 @@ impl Connection {
             self.outcome(Some(head.status), None, None, flight.seq, None, flight.started, &flight.session, true)
                 .await
                 .map_err(after_head)?;
+        } else if !flight.open.is_empty() && flight.leaving_cancels {
+            // 2026-07-28 knows no other connection on which the answer could come.
+            let refusal = Refusal::upstream("the server ended its stream of events without an answer", RAN);
+            return Err(self.cut_events(ready, refusal, chunked, flight).await);
         } else if !flight.open.is_empty() {
             // The server may close a stream early and answer on one that the client opens to resume.
             self.park(flight);
@@ -324,14 +333,13 @@ impl Connection {
 
     /// Records a message that has no effect: its record stands before that of the answer, and nothing waits for it.
     async fn note(&self, message: Option<&Message>, data: &[u8], flight: &Flight) -> Result<(), Refusal> {
-        if let LogState::Latched(_) | LogState::Full(_) = self.worker.shared.audit.state() {
-            // The append says which, in words.
+        let audit = &self.worker.shared.audit;
+        if audit.is_behind() {
+            // A server that floods its client waits for the disk.
             return self.said(message, data, flight).await.map(drop);
         }
         let body = record::bytes(&self.message(message, data, flight));
-        // Queued by this call; only its being written is not waited for.
-        drop(self.worker.shared.audit.append(Entry { kind: Kind::Message, body, effect: Effect::None }, self.config().durability));
-        Ok(())
+        audit.append_behind(Entry { kind: Kind::Message, body, effect: Effect::None }, self.config().durability).map_err(Refusal::from)
     }
 
     fn message<'a>(&'a self, message: Option<&'a Message>, data: &'a [u8], flight: &'a Flight) -> record::Message<'a> {

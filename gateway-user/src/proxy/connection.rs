@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     record::{self, Caller, HttpRequest},
     refusal::{self, Refusal},
+    servers::Candidates,
     stream::Side,
     tunnel,
     upstream::Principal,
@@ -24,7 +25,9 @@ use crate::{
 /// A captured connection whose origin is known.
 pub(super) struct Connection {
     pub worker: Rc<Worker>,
-    /// Its place in the configuration.
+    /// The servers at the address that it was meant for.
+    pub candidates: Candidates,
+    /// The one of them that it speaks to now, by its place in the configuration.
     pub server: usize,
     pub origin: KernelOrigin,
     pub process: Process,
@@ -66,13 +69,14 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     if origin.is_canary() {
         return;
     }
-    let Some(server) = shared.servers.of(&origin) else {
+    let Some(candidates) = shared.servers.of(&origin) else {
         let message =
             format!("{} is governed in the kernel but belongs to no configured server: run `mcp-gateway guard up`", origin.original);
         return stray(&worker, peer, "unknown-server", &message).await;
     };
     let process = process::describe(&origin);
-    let mut connection = Connection { server, origin, process, client: Side::new(stream), worker: worker.clone() };
+    let server = candidates[0];
+    let mut connection = Connection { candidates, server, origin, process, client: Side::new(stream), worker: worker.clone() };
     match connection.protocol().await {
         Some(Sniff::Http) => connection.http().await,
         Some(other) => connection.not_http(other).await,

@@ -1,12 +1,13 @@
 //! The data plane: the only code that does network I/O for calls.
 //!
 //! The path of a connection, in the order of the files: [`worker`] accepts it, [`connection`] learns its origin and reads heads,
-//! [`exchange`] reads, decides, records and forwards a request, [`answer`] records and gives back what the server says.
+//! [`exchange`] reads, decides and records a request, [`forward`] forwards it, [`answer`] records and gives back what the server says.
 //! [`tunnel`] copies what is not HTTP. What is decided from bytes is decided in [`crate::wire`] and [`crate::mcp`], without I/O.
 
 mod answer;
 mod connection;
 mod exchange;
+mod forward;
 mod metrics;
 mod record;
 mod refusal;

@@ -1,23 +1,30 @@
-//! Which server an address belongs to.
+//! Which server a connection, and then a request, is for.
 
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
 use arc_swap::ArcSwap;
 
-use crate::{capture::KernelOrigin, config::Config};
+use crate::{
+    capture::KernelOrigin,
+    config::{Config, ServerUrl},
+};
+
+/// The servers at one address, in the order of the configuration; never none.
+pub(super) type Candidates = Arc<[usize]>;
 
 /// Every address that was ever learned for a server: an address once governed stays governed.
 pub struct Servers {
-    count: usize,
-    known: ArcSwap<HashMap<SocketAddr, usize>>,
+    urls: Vec<ServerUrl>,
+    known: ArcSwap<HashMap<SocketAddr, Candidates>>,
 }
 
 impl Servers {
     pub(super) fn new(config: &Config) -> Self {
-        Servers { count: config.servers.len(), known: ArcSwap::default() }
+        Servers { urls: config.servers.iter().map(|server| server.url.clone()).collect(), known: ArcSwap::default() }
     }
 
     /// Adds what a name resolved to now; returns the addresses that were not known before.
@@ -26,22 +33,85 @@ impl Servers {
         let mut fresh = Vec::new();
         for address in addresses {
             let address = address.to_canonical();
-            if known.insert(SocketAddr::new(address, port), server).is_none() {
+            let at = known.entry(SocketAddr::new(address, port)).or_default();
+            if at.is_empty() {
                 fresh.push(address);
             }
+            if !at.contains(&server) {
+                *at = at.iter().copied().chain([server]).collect();
+            }
         }
-        if !fresh.is_empty() {
-            self.known.store(known.into());
-        }
+        self.known.store(known.into());
         fresh
     }
 
-    /// The server that a connection was meant for. Where the address is known in a form of the kernel's only (NAT64), the number
-    /// that the guard wrote beside it decides.
-    pub(super) fn of(&self, origin: &KernelOrigin) -> Option<usize> {
-        if let Some(server) = self.known.load().get(&origin.original) {
-            return Some(*server);
+    /// The servers that a connection may be meant for. Where the address is known in a form of the kernel's only (NAT64), the
+    /// number that the guard wrote beside it decides.
+    pub(super) fn of(&self, origin: &KernelOrigin) -> Option<Candidates> {
+        if let Some(servers) = self.known.load().get(&origin.original) {
+            return Some(servers.clone());
         }
-        usize::try_from(origin.server).ok().filter(|server| *server < self.count)
+        usize::try_from(origin.server).ok().filter(|server| *server < self.urls.len()).map(|server| [server].into())
+    }
+
+    /// The one among them that a request is for: the one of that host, and then the one with the longest path that the request's
+    /// path lies under. `named` says that a server itself has named the path as its own.
+    pub(super) fn pick(&self, among: &[usize], host: &str, path: &str, named: impl Fn(usize) -> bool) -> Option<usize> {
+        let fit = |server: &usize| {
+            let url = &self.urls[*server];
+            (url.host.eq_ignore_ascii_case(host_alone(host)), named(*server), under(url.path.split('?').next().unwrap_or_default(), path))
+        };
+        // The first of several that fit alike.
+        among.iter().copied().rev().max_by_key(fit)
+    }
+}
+
+/// `host[:port]` without the port, and an IPv6 address without its brackets.
+fn host_alone(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+/// How much of `path` is `base`, if it lies at or under it.
+fn under(base: &str, path: &str) -> Option<usize> {
+    let rest = path.strip_prefix(base)?;
+    (rest.is_empty() || base.ends_with('/') || rest.starts_with('/')).then_some(base.len())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn servers(urls: &[&str]) -> Servers {
+        let tables = urls.iter().enumerate().map(|(at, url)| format!("[[server]]\nname = \"s{at}\"\nurl = \"{url}\"\n"));
+        Servers::new(&crate::config::parse("test", &tables.collect::<String>()).unwrap())
+    }
+
+    #[test]
+    fn servers_at_one_address_are_told_apart_by_host_and_path() {
+        let servers = servers(&["http://a.example/mcp", "http://a.example/mcp/jira", "http://b.example/mcp"]);
+        let pick = |host, path| servers.pick(&[0, 1, 2], host, path, |_| false).unwrap();
+        assert_eq!(pick("a.example", "/mcp"), 0);
+        assert_eq!(pick("A.example:80", "/mcp/jira"), 1);
+        assert_eq!(pick("a.example", "/mcp/jira/x"), 1);
+        assert_eq!(pick("a.example", "/mcp/jirax"), 0);
+        assert_eq!(pick("b.example", "/mcp/jira"), 2);
+        assert_eq!(pick("b.example", "/elsewhere"), 2);
+        assert_eq!(pick("c.example", "/elsewhere"), 0, "the first of those that fit alike");
+        assert_eq!(servers.pick(&[0, 1], "a.example", "/messages", |server| server == 1), Some(1), "it named that path");
+    }
+
+    #[test]
+    fn an_address_keeps_all_of_its_servers() {
+        let servers = servers(&["http://[fd00::1]/a", "http://[fd00::1]/b"]);
+        let address: IpAddr = "fd00::1".parse().unwrap();
+        assert_eq!(servers.learn(0, 80, [address]), [address]);
+        assert_eq!(servers.learn(1, 80, [address]), [] as [IpAddr; 0], "governed already");
+        assert_eq!(servers.learn(1, 80, [address]), [] as [IpAddr; 0]);
+        assert_eq!(servers.known.load()[&SocketAddr::new(address, 80)][..], [0, 1]);
+        assert_eq!(servers.pick(&[0, 1], "[fd00::1]:80", "/b", |_| false), Some(1));
     }
 }

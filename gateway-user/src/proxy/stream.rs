@@ -15,6 +15,7 @@ use compio::{
     net::TcpStream,
     time::timeout,
 };
+use futures_util::FutureExt;
 
 /// Large bodies are read in pieces of this size: fewer system calls, and still inside the second-level cache.
 const LARGE: usize = 256 << 10;
@@ -94,6 +95,23 @@ impl Side {
     /// Sends all pieces, in order. An error of kind `TimedOut` when the peer has not taken them within `limit`.
     pub(super) async fn send(&self, pieces: Vec<Bytes>, limit: Duration) -> io::Result<()> {
         self.writes().send(pieces, limit).await
+    }
+
+    /// As [`Side::send`], while listening: `false` when the peer spoke or left meanwhile, and did not take the rest within `rest`.
+    /// Then the connection stands inside a message that never ends, and can carry no other.
+    pub(super) async fn send_listening(&mut self, pieces: Vec<Bytes>, limit: Duration, rest: Duration) -> io::Result<bool> {
+        let (mut reads, writes) = self.split();
+        let sending = writes.send(pieces, limit).fuse();
+        futures_util::pin_mut!(sending);
+        futures_util::select_biased! {
+            sent = sending => return sent.map(|()| true),
+            // What it said stands in the buffer.
+            _ = reads.fill().fuse() => {}
+        }
+        match timeout(rest, sending).await {
+            Ok(sent) => sent.map(|()| true),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Tells the peer that nothing more comes.

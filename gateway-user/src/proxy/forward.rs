@@ -1,0 +1,306 @@
+//! The way to the server: a recorded request is forwarded, and whatever becomes of it is recorded.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use compio::time::timeout;
+use futures_util::FutureExt;
+
+use super::{
+    answer::chunk,
+    connection::{Connection, Next, Stop},
+    record::{self, OpenCall, Outcome, micros},
+    refusal::{self, Refusal},
+    stream::{First, Side, first},
+    upstream,
+};
+use crate::{
+    audit::{Effect, Kind},
+    wire::http1::{
+        BodyDecoder, Decoded, Framing, LAST_CHUNK, Method, RequestHead, ResponseHead, Rewrite, parse_response, write_request_head,
+    },
+};
+
+/// How long a server that has begun to answer, or has left, may take to read the rest of the request.
+const REST_OF_REQUEST: Duration = Duration::from_secs(5);
+
+/// A request that was recorded and forwarded, until its answer is recorded.
+pub(super) struct Flight {
+    /// The record of the request.
+    pub seq: u64,
+    pub session: String,
+    /// Calls without an answer yet; none for notifications and for what is not a call.
+    pub open: Vec<OpenCall>,
+    /// Calls whose answer comes on another connection (HTTP+SSE): known to the session before they are forwarded, because
+    /// the answer may overtake the 202.
+    pub parked: Vec<OpenCall>,
+    pub started: Instant,
+    pub method: Method,
+    /// The client knows HTTP/1.1, so that chunks can be sent.
+    pub chunks: bool,
+    /// The client's connection can carry another exchange.
+    pub keep_alive: bool,
+    /// Closing the connection takes the call back (2026-07-28). Before that, the end of a client's bytes may be a half-close.
+    pub leaving_cancels: bool,
+    /// A client that has left may still fetch the answer on another connection of its session.
+    pub resumable: bool,
+    /// Whether this is the long-lived stream of a GET.
+    pub listening: bool,
+    /// The server has taken the whole request: only then may its connection carry another.
+    pub sent: bool,
+    /// Host and target of the request: what relative URLs in its answer are relative to.
+    pub host: String,
+    pub target: String,
+}
+
+/// Why a forwarded request has no answer of the server's.
+pub(super) enum Lost {
+    /// Nothing was sent to the client yet.
+    Answer(Refusal),
+    /// The client has the head and perhaps more of the answer: the connection must be cut.
+    Cut(Refusal),
+    /// The client left.
+    ClientGone,
+}
+
+impl Connection {
+    /// The flight of a recorded request that carries no call. Its connection is not kept when the gateway is about to stop.
+    pub(super) fn flight(&self, seq: u64, session: String, head: &RequestHead, started: Instant) -> Flight {
+        Flight {
+            seq,
+            session,
+            open: Vec::new(),
+            parked: Vec::new(),
+            started,
+            method: head.method.clone(),
+            chunks: head.minor_version >= 1,
+            keep_alive: head.keep_alive && !self.worker.shared.draining.load(Ordering::Relaxed),
+            leaving_cancels: false,
+            resumable: false,
+            listening: false,
+            sent: false,
+            host: String::from_utf8_lossy(head.host().unwrap_or_default()).into_owned(),
+            target: head.target.clone(),
+        }
+    }
+
+    /// Forwards a recorded request and gives the answer back; whatever happens, the record of its outcome is written.
+    pub(super) async fn see_through(&mut self, head: &RequestHead, body: Bytes, mut flight: Flight) -> Result<Next, Stop> {
+        match self.forward(head, body, &mut flight).await {
+            Ok(next) => Ok(next),
+            Err(lost) => self.lost(flight, lost).await,
+        }
+    }
+
+    async fn forward(&mut self, head: &RequestHead, body: Bytes, flight: &mut Flight) -> Result<Next, Lost> {
+        let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let framing = if body.is_empty() { Framing::None } else { Framing::Length(length) };
+        let sent_head = request_head(head, framing)?;
+        let mut server = self.server().await?;
+        // A server may answer before it has read everything, and close: its answer counts, not the failed write.
+        let written = self.send(&mut server, vec![sent_head, body], flight).await;
+        let answer = match self.answer_head(&mut server, flight).await {
+            Err(Lost::Answer(refusal)) => {
+                let cause = written.err().map(|error| format!(" (sending it failed: {error})")).unwrap_or_default();
+                return Err(Lost::Answer(Refusal { message: format!("{}{cause}", refusal.message), ..refusal }));
+            }
+            other => other?,
+        };
+        self.relay(server, answer, flight).await
+    }
+
+    /// Forwards a request whose body is not inspected: it streams, until it ends or the server answers.
+    pub(super) async fn upload(&mut self, head: &RequestHead, mut flight: Flight) -> Result<Next, Stop> {
+        match self.stream_up(head, &mut flight).await {
+            Ok(next) => Ok(next),
+            Err(lost) => self.lost(flight, lost).await,
+        }
+    }
+
+    async fn stream_up(&mut self, head: &RequestHead, flight: &mut Flight) -> Result<Next, Lost> {
+        let broken = |error: std::io::Error| Lost::Answer(unreachable_server(&error));
+        let idle = self.worker.shared.config.limits.idle_timeout;
+        let sent_head = request_head(head, head.framing)?;
+        let mut server = self.server().await?;
+        self.send(&mut server, vec![sent_head], flight).await.map_err(broken)?;
+        if head.expect_continue && self.client.buf.is_empty() {
+            self.client.send(vec![Bytes::from_static(CONTINUE)], idle).await.map_err(|_| Lost::ClientGone)?;
+        }
+        let mut decoder = BodyDecoder::new(head.framing);
+        let mut early = None;
+        while early.is_none() && !server.ended() {
+            let pieces = match decoder.decode(&mut self.client.buf).map_err(|error| Lost::Answer(error.into()))? {
+                Decoded::Data(piece) if head.framing == Framing::Chunked => chunk(piece),
+                Decoded::Data(piece) => vec![piece],
+                Decoded::End { .. } => break,
+                Decoded::NeedMore => match timeout(idle, first(&mut server, &mut self.client)).await {
+                    Ok(First::Client(Ok(count))) if count > 0 => continue,
+                    Ok(First::Client(_)) | Err(_) => return Err(Lost::ClientGone),
+                    Ok(First::Server(_)) => Vec::new(),
+                },
+            };
+            self.send(&mut server, pieces, flight).await.map_err(broken)?;
+            // An early answer: the rest of the body is not wanted.
+            early = self.answer_in(&mut server, flight)?;
+        }
+        if head.framing == Framing::Chunked && decoder.is_done() {
+            self.send(&mut server, vec![Bytes::from_static(LAST_CHUNK)], flight).await.map_err(broken)?;
+        }
+        flight.sent &= decoder.is_done();
+        flight.keep_alive &= decoder.is_done();
+        let answer = match early {
+            Some(answer) => answer,
+            None => self.answer_head(&mut server, flight).await?,
+        };
+        self.relay(server, answer, flight).await
+    }
+
+    /// Sends to the server, and notes whether it took all of it.
+    async fn send(&self, server: &mut Side, pieces: Vec<Bytes>, flight: &mut Flight) -> std::io::Result<()> {
+        let sent = server.send_listening(pieces, self.worker.shared.config.limits.idle_timeout, REST_OF_REQUEST).await;
+        flight.sent = matches!(sent, Ok(true));
+        sent.map(drop)
+    }
+
+    /// A connection to the server that the caller meant, and that no one else uses.
+    async fn server(&self) -> Result<Side, Lost> {
+        let to = self.origin.original;
+        if let Some(kept) = self.worker.pool.borrow_mut().take(to, &self.principal()) {
+            return Ok(kept);
+        }
+        upstream::connect(&self.worker.shared, to).await.map_err(|error| {
+            let message = format!("`{}` at {to} cannot be reached: {error}", self.config().name);
+            Lost::Answer(Refusal::upstream(message, "The server did not get the call. Try again when it is up."))
+        })
+    }
+
+    /// Waits for the head of the final answer.
+    async fn answer_head(&mut self, server: &mut Side, flight: &Flight) -> Result<ResponseHead, Lost> {
+        loop {
+            if let Some(head) = self.answer_in(server, flight)? {
+                return Ok(head);
+            }
+            if server.ended() {
+                return Err(Lost::Answer(Refusal::upstream("the server closed the connection before it answered", RAN)));
+            }
+            self.wait(server, flight).await?.map_err(|error| Lost::Answer(unreachable_server(&error)))?;
+        }
+    }
+
+    /// The head of the final answer, if it has arrived; interim answers are dropped (RFC 9110 section 15.2 lets a proxy).
+    fn answer_in(&self, server: &mut Side, flight: &Flight) -> Result<Option<ResponseHead>, Lost> {
+        let limit = self.worker.shared.config.limits.head;
+        loop {
+            let parsed = parse_response(&mut server.buf, &flight.method, limit);
+            match parsed.map_err(|error| Lost::Answer(Refusal::upstream(format!("the server's answer cannot be read: {error}"), RAN)))? {
+                Some(head) if head.status == 101 => {
+                    let message = "the server changed the protocol though nobody asked it to (status 101)";
+                    return Err(Lost::Answer(Refusal::upstream(message, RAN)));
+                }
+                Some(head) if (100..200).contains(&head.status) => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Waits for more from the server, and watches whether the client is still there. There is no limit in time: a tool may run
+    /// for hours, and the client says when it is enough.
+    pub(super) async fn wait(&mut self, server: &mut Side, flight: &Flight) -> Result<std::io::Result<()>, Lost> {
+        let stopping = || Refusal {
+            side: refusal::Side::Gateway,
+            reason: "stopping",
+            ..Refusal::upstream("the gateway is stopping", "Connect again.")
+        };
+        let mut drained = self.worker.drained.clone();
+        loop {
+            if flight.listening {
+                // A stream of a GET has no end of its own to wait for.
+                let events = first(server, &mut self.client).fuse();
+                futures_util::pin_mut!(events);
+                let event = futures_util::select_biased! {
+                    event = events => event,
+                    _ = drained => return Err(Lost::Cut(stopping())),
+                };
+                match event {
+                    First::Server(result) => return Ok(result.map(drop)),
+                    First::Client(Ok(count)) if count > 0 => continue,
+                    First::Client(_) => return Err(Lost::ClientGone),
+                }
+            }
+            let watching = !self.client.ended() && self.client.buf.is_empty();
+            if !watching {
+                return Ok(server.fill().await.map(drop));
+            }
+            match first(server, &mut self.client).await {
+                First::Server(result) => return Ok(result.map(drop)),
+                First::Client(Err(_)) => return Err(Lost::ClientGone),
+                First::Client(Ok(0)) if flight.leaving_cancels => return Err(Lost::ClientGone),
+                First::Client(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Writes the outcome of a request that the server did not answer to the end, and tells the client if it can be told.
+    async fn lost(&mut self, mut flight: Flight, lost: Lost) -> Result<Next, Stop> {
+        let shared = self.worker.shared.clone();
+        let (refusal, told) = match &lost {
+            Lost::Answer(refusal) => (Some(refusal), true),
+            Lost::Cut(refusal) => (Some(refusal), false),
+            Lost::ClientGone => (None, false),
+        };
+        if refusal.is_none() && (flight.resumable || !flight.parked.is_empty()) {
+            self.park(&mut flight);
+            return Err(Stop::Gone);
+        }
+        self.unpark(&mut flight);
+        let outcome = Outcome {
+            status: refusal.filter(|_| told).map(|refusal| refusal.status),
+            message: Some(refusal.map_or("the client left before the answer was complete", |refusal| &refusal.message)),
+            gateway: Some(refusal.map_or("client-gone", |refusal| refusal.reason)),
+            took_us: micros(flight.started.elapsed()),
+            ..Outcome::default()
+        };
+        let written = {
+            let answer = record::Answer {
+                request: Some(flight.seq),
+                server: &self.config().name,
+                session: Some(&flight.session),
+                call: flight.open.first(),
+                outcome,
+                payload: None,
+            };
+            self.record(Kind::Answer, &answer, Effect::Closes(flight.seq)).await
+        };
+        let Lost::Answer(refusal) = lost else { return Err(Stop::Gone) };
+        shared.metrics.refused(refusal.reason);
+        let record = written.ok().map(|seq| format!("{}/{seq}", shared.audit.log_id()));
+        let refusal = refusal.answering(flight.open.first().map(|call| call.id.clone()));
+        tracing::warn!(server = self.config().name, pid = self.origin.tgid, reason = refusal.reason, "{}", refusal.message);
+        let pieces = refusal::answer(&refusal, record.as_deref(), &flight.method, flight.keep_alive);
+        let sent = self.client.send(pieces, shared.config.limits.idle_timeout).await;
+        sent.map_err(|_| Stop::Gone)?;
+        Ok(if flight.keep_alive { Next::Another } else { Next::Close })
+    }
+}
+
+/// What lets a client send a body that it has announced with `Expect` (RFC 9110 section 10.1.1).
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+pub(super) const RAN: &str = "Whether the server carried out the call is not known: look before you repeat it.";
+
+pub(super) fn unreachable_server(error: &std::io::Error) -> Refusal {
+    Refusal::upstream(format!("the connection to the server broke: {error}"), RAN)
+}
+
+/// The head as it goes upstream: rebuilt, asking for an answer that can be read, and without the client's connection matters.
+fn request_head(head: &RequestHead, framing: Framing) -> Result<Bytes, Lost> {
+    let mut out = BytesMut::with_capacity(1024);
+    let rewrite = Rewrite { framing, set: &[("Accept-Encoding", b"identity")], remove: &[], keep_alive: true };
+    write_request_head(&mut out, head, &rewrite).map_err(|error| {
+        Lost::Answer(Refusal::client(400, "malformed", format!("the request cannot be sent on: {error}"), "Correct the HTTP request."))
+    })?;
+    Ok(out.freeze())
+}
