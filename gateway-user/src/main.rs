@@ -1,6 +1,10 @@
 //! The command line of MCP Gateway.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -19,13 +23,25 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  mcp-gateway check --config gateway.toml        is the configuration right?
-  sudo mcp-gateway guard up --config gateway.toml   capture connections to the governed servers (root, returns at once)
-  mcp-gateway run --config gateway.toml          serve them (not root)
-  mcp-gateway audit tail --follow                watch who does what
-  mcp-gateway audit verify /var/lib/mcp-gateway/audit
+  mcp-gateway check --config gateway.toml          Is the configuration right?
+  sudo mcp-gateway guard up --config gateway.toml  Capture connections to the governed servers
+  mcp-gateway run --config gateway.toml            Serve them (not as root)
+  mcp-gateway audit tail --follow                  Watch who does what
+  mcp-gateway audit verify DIR                     Is the record whole and unchanged?
 
 Exit codes: 0 fine, 1 the answer is no, 2 used wrongly, 3 could not be done.";
+
+const GUARD_EXAMPLES: &str = "\
+Examples:
+  sudo mcp-gateway guard up        With /etc/mcp-gateway/gateway.toml; again after an upgrade or a change
+  sudo mcp-gateway guard status    Exits 0 when all of it is up, 1 when it is not
+  sudo mcp-gateway guard down      From then on nothing is captured";
+
+const AUDIT_EXAMPLES: &str = "\
+Examples:
+  mcp-gateway audit tail -n 20 --server clinic --method tools/call
+  mcp-gateway audit tail --follow --json | jq .body.caller.process.exe
+  mcp-gateway audit verify /var/lib/mcp-gateway/audit && echo whole";
 
 #[derive(clap::Args)]
 struct ConfigFile {
@@ -41,10 +57,10 @@ enum Command {
     /// Check a configuration file; every fault is printed with file, line, key and what was expected
     Check(ConfigFile),
     /// Load, show or remove the kernel programs that capture connections
-    #[command(subcommand)]
+    #[command(subcommand, after_help = GUARD_EXAMPLES)]
     Guard(Guard),
     /// Read and check the audit log
-    #[command(subcommand)]
+    #[command(subcommand, after_help = AUDIT_EXAMPLES)]
     Audit(Audit),
     /// Print a completion script for a shell
     Completions {
@@ -59,7 +75,7 @@ enum Guard {
     Up(ConfigFile),
     /// Detach and remove everything: connections are then no longer captured (root)
     Down(ConfigFile),
-    /// Show programs, governed addresses, counters, and what this kernel lacks
+    /// Show programs, governed addresses, counters, and what this kernel lacks; exits 0 only when all of it is up
     Status {
         #[command(flatten)]
         config: ConfigFile,
@@ -108,9 +124,25 @@ fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("mcp-gateway: {error:#}");
+            eprintln!("mcp-gateway: {}", told(&error));
             ExitCode::from(3)
         }
+    }
+}
+
+/// An error and its causes, but for those that the error before has told already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}
+
+/// Writes to standard output. That its reader has seen enough and left is no fault.
+fn say(text: &str) -> io::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -123,27 +155,23 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(file) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
-            println!("{}: fine; {} server(s) governed", file.config.display(), config.servers.len());
-            for server in &config.servers {
-                println!("  {:20} {}", server.name, server.url);
-            }
+            let servers = config.servers.iter().map(|server| format!("  {:20} {}\n", server.name, server.url));
+            let servers: String = servers.collect();
+            say(&format!("{}: fine; {} server(s) governed\n{servers}", file.config.display(), config.servers.len()))?;
         }
         Command::Guard(Guard::Up(file)) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
-            println!("{}", guard::up(&service::guard_config(&config)?)?);
+            say(&format!("{}\n", guard::up(&service::guard_config(&config)?)?))?;
         }
         Command::Guard(Guard::Down(file)) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
-            println!("{}", guard::down(&config.capture.pins)?);
+            say(&format!("{}\n", guard::down(&config.capture.pins)?))?;
         }
         Command::Guard(Guard::Status { config: file, json }) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
             let status = guard::status(&config.capture.pins);
-            if json {
-                println!("{}", serde_json::to_string_pretty(&status)?);
-            } else {
-                print!("{status}");
-            }
+            say(&if json { format!("{}\n", serde_json::to_string_pretty(&status)?) } else { status.to_string() })?;
+            return Ok(if status.up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Audit(Audit::Tail { config: file, dir, last, follow, server, method, json }) => {
             let dir = match dir {
@@ -154,18 +182,18 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 },
             };
             let options = audit::tail::TailOptions { dir, last, follow, server, method, json };
-            audit::tail::run(&options, &mut std::io::stdout().lock())?;
+            audit::tail::run(&options, &mut io::stdout().lock())?;
         }
         Command::Audit(Audit::Verify { dir, json }) => {
             let verdict = audit::verify(&dir)?;
-            if json {
-                println!("{}", serde_json::to_string(&verdict)?);
-            } else {
-                println!("{verdict}");
-            }
+            say(&if json { format!("{}\n", serde_json::to_string(&verdict)?) } else { format!("{verdict}\n") })?;
             return Ok(ExitCode::from(verdict.exit_code()));
         }
-        Command::Completions { shell } => clap_complete::generate(shell, &mut Arguments::command(), "mcp-gateway", &mut std::io::stdout()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "mcp-gateway", &mut script);
+            say(&String::from_utf8_lossy(&script))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
