@@ -169,7 +169,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Guard(Guard::Status { config: file, json }) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
-            let status = guard::status(&config.capture.pins);
+            let names = config.servers.iter().map(|server| (server.id(), server.name.clone())).collect();
+            let status = guard::status(&config.capture.pins).named(names);
             say(&if json { format!("{}\n", serde_json::to_string_pretty(&status)?) } else { status.to_string() })?;
             return Ok(if status.up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }

@@ -50,10 +50,9 @@ pub(crate) fn logs() {
 pub(crate) fn guard_config(config: &Config) -> anyhow::Result<guard::GuardConfig> {
     let (uid, gid) = user_ids(&config.capture.user)?;
     let mut governed = Vec::new();
-    for (id, server) in config.servers.iter().enumerate() {
-        let id = u32::try_from(id).context("too many servers")?;
+    for server in &config.servers {
         for address in resolve(server)? {
-            governed.push(guard::GovernedAddress::host(address, server.url.port, id));
+            governed.push(guard::GovernedAddress::host(address, server.url.port, server.id()));
         }
     }
     Ok(guard::GuardConfig {
@@ -227,8 +226,8 @@ async fn resolving(shared: Arc<Shared>) {
 }
 
 /// Governs every address that a server's name has now; those that it had before stay governed.
-async fn learn(shared: &Shared, id: usize) {
-    let server = &shared.config.servers[id];
+async fn learn(shared: &Shared, place: usize) {
+    let server = &shared.config.servers[place];
     let (host, port) = (server.url.host.clone(), server.url.port);
     let found = match tokio::net::lookup_host((host.as_str(), port)).await {
         Ok(found) => found.map(|address| address.ip()).collect::<Vec<_>>(),
@@ -236,9 +235,8 @@ async fn learn(shared: &Shared, id: usize) {
             return tracing::warn!(server = server.name, "the name {host} does not resolve: {error}; what was learned stays governed");
         }
     };
-    for address in shared.servers.learn(id, port, found) {
-        let number = u32::try_from(id).unwrap_or(u32::MAX);
-        match shared.capture.govern(address, port, number) {
+    for address in shared.servers.learn(place, port, found) {
+        match shared.capture.govern(address, port, server.id()) {
             Ok(()) => tracing::info!(server = server.name, "{address} port {port} is governed"),
             Err(error) => tracing::error!(server = server.name, "{address} port {port} cannot be governed: {error}"),
         }

@@ -28,7 +28,7 @@ pub use value::ServerUrl;
 pub struct Config {
     /// How connections are captured.
     pub capture: CaptureConfig,
-    /// The governed servers, in file order: a server's id in the kernel is its place here.
+    /// The governed servers, in file order.
     pub servers: Vec<ServerConfig>,
     /// Sizes and times.
     pub limits: Limits,
@@ -68,6 +68,15 @@ pub struct ServerConfig {
     pub other: Other,
     /// When a record counts as written.
     pub durability: Durability,
+}
+
+impl ServerConfig {
+    /// Its number in the kernel's maps: made from its name (FNV-1a), because what is pinned there outlives a configuration in
+    /// which the servers stood in another order.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    }
 }
 
 /// What becomes of traffic on a governed address that is not MCP.

@@ -7,6 +7,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use crate::capture::CANARY_SERVER;
+
 use super::{
     AdminConfig, AuditConfig, CaptureConfig, Config, Durability, Errors, Fault, KinesisConfig, Limits, Other, ServerConfig,
     value::{self, ServerUrl},
@@ -118,13 +120,18 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerConf
         };
         let other = section.choice(faults, "other", &[("deny", Other::Deny), ("pass", Other::Pass)]);
         let durability = section.choice(faults, "durability", &[("sync", Durability::Sync), ("os", Durability::Os)]);
-        let span = section.span_of("url");
+        let (span, name_span) = (section.span_of("url"), section.span_of("name"));
         section.finish(faults);
         if let Some(url) = url {
             if let Some(same) = servers.iter().find(|server| server.url == url) {
                 faults.add(span, "server.url", format!("`{}` has this URL already: one server has one table", same.name));
             }
-            servers.push(ServerConfig { name, url, other, durability });
+            let server = ServerConfig { name, url, other, durability };
+            if server.id() == CANARY_SERVER || servers.iter().any(|other| other.id() == server.id() && other.name != server.name) {
+                let message = format!("`{}` has the same number in the kernel as another name: choose another", server.name);
+                faults.add(name_span, "server.name", message);
+            }
+            servers.push(server);
         }
     }
     servers

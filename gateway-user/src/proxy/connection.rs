@@ -62,19 +62,25 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
         Ok(Some(origin)) => origin,
         Ok(None) => {
             let message = "a connection came to the gateway's own port without having been redirected by the kernel: it was closed";
-            return stray(&worker, peer, "no-origin", message).await;
+            return stray(&worker, peer, None, "no-origin", message).await;
         }
-        Err(error) => return stray(&worker, peer, "no-origin", &format!("the origin of a connection cannot be read: {error}")).await,
+        Err(error) => {
+            let message = format!("the origin of a connection cannot be read: {error}");
+            return stray(&worker, peer, None, "no-origin", &message).await;
+        }
     };
     if origin.is_canary() {
         return;
     }
-    let Some(candidates) = shared.servers.of(&origin) else {
-        let message =
-            format!("{} is governed in the kernel but belongs to no configured server: run `mcp-gateway guard up`", origin.original);
-        return stray(&worker, peer, "unknown-server", &message).await;
-    };
     let process = process::describe(&origin);
+    let Some(candidates) = shared.servers.of(&origin) else {
+        let message = format!(
+            "{} was governed under another configuration, and is no server's in this one: the connection was closed. Name its server again, \
+             or take the guard down and up to let it go",
+            origin.original
+        );
+        return stray(&worker, peer, Some(Caller { origin: &origin, process: &process }), "unknown-server", &message).await;
+    };
     let server = candidates[0];
     let mut connection = Connection { candidates, server, origin, process, client: Side::new(stream), worker: worker.clone() };
     match connection.protocol().await {
@@ -85,10 +91,10 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
 }
 
 /// Records a connection that belongs to no server. It is then dropped.
-async fn stray(worker: &Worker, peer: SocketAddr, reason: &'static str, message: &str) {
+async fn stray(worker: &Worker, peer: SocketAddr, caller: Option<Caller<'_>>, reason: &'static str, message: &str) {
     worker.shared.metrics.refused(reason);
     tracing::warn!(%peer, reason, "{message}");
-    let body = record::Refused { server: None, caller: None, peer: Some(peer), reason, message, http: None, payload: None };
+    let body = record::Refused { server: None, caller, peer: Some(peer), reason, message, http: None, payload: None };
     let entry = Entry { kind: Kind::Refused, body: record::bytes(&body), effect: Effect::None };
     // The connection is closed whether or not this can be written; the log says itself when it cannot.
     let _ = worker.shared.audit.append(entry, crate::audit::Durability::Sync).await;

@@ -19,12 +19,17 @@ pub(super) type Candidates = Arc<[usize]>;
 /// Every address that was ever learned for a server: an address once governed stays governed.
 pub struct Servers {
     urls: Vec<ServerUrl>,
+    ids: HashMap<u32, usize>,
     known: ArcSwap<HashMap<SocketAddr, Candidates>>,
 }
 
 impl Servers {
     pub(super) fn new(config: &Config) -> Self {
-        Servers { urls: config.servers.iter().map(|server| server.url.clone()).collect(), known: ArcSwap::default() }
+        Servers {
+            urls: config.servers.iter().map(|server| server.url.clone()).collect(),
+            ids: config.servers.iter().enumerate().map(|(at, server)| (server.id(), at)).collect(),
+            known: ArcSwap::default(),
+        }
     }
 
     /// Adds what a name resolved to now; returns the addresses that were not known before.
@@ -45,13 +50,13 @@ impl Servers {
         fresh
     }
 
-    /// The servers that a connection may be meant for. Where the address is known in a form of the kernel's only (NAT64), the
-    /// number that the guard wrote beside it decides.
+    /// The servers that a connection may be meant for. An address that was learned by an earlier run, or in a form of the
+    /// kernel's only (NAT64), is the server's whose number stands beside it in the kernel.
     pub(super) fn of(&self, origin: &KernelOrigin) -> Option<Candidates> {
         if let Some(servers) = self.known.load().get(&origin.original) {
             return Some(servers.clone());
         }
-        usize::try_from(origin.server).ok().filter(|server| *server < self.urls.len()).map(|server| [server].into())
+        self.ids.get(&origin.server).map(|server| [*server].into())
     }
 
     /// The one among them that a request is for: the one of that host, and then the one with the longest path that the request's
@@ -102,6 +107,13 @@ mod tests {
         assert_eq!(pick("b.example", "/elsewhere"), 2);
         assert_eq!(pick("c.example", "/elsewhere"), 0, "the first of those that fit alike");
         assert_eq!(servers.pick(&[0, 1], "a.example", "/messages", |server| server == 1), Some(1), "it named that path");
+    }
+
+    #[test]
+    fn a_server_has_its_number_by_name_and_not_by_place() {
+        let servers = servers(&["http://a.example/", "http://b.example/"]);
+        let other = crate::config::parse("test", "[[server]]\nname = \"s1\"\nurl = \"http://b.example/\"\n").unwrap();
+        assert_eq!(servers.ids[&other.servers[0].id()], 1);
     }
 
     #[test]

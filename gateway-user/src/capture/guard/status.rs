@@ -62,6 +62,8 @@ pub struct Status {
     pub maps: Vec<&'static str>,
     /// What is governed.
     pub governed: Vec<GovernedAddress>,
+    /// The names of the servers by their numbers, as far as the caller knows them.
+    pub names: BTreeMap<u32, String>,
     /// The gateways that have announced themselves.
     pub gateways: Vec<GatewayStatus>,
     /// How often each thing happened.
@@ -70,6 +72,14 @@ pub struct Status {
     pub missing: Vec<String>,
     /// What could not be read, and why.
     pub problems: Vec<String>,
+}
+
+impl Status {
+    /// With the names of the servers, by their numbers.
+    #[must_use]
+    pub fn named(self, names: BTreeMap<u32, String>) -> Self {
+        Self { names, ..self }
+    }
 }
 
 /// Looks at what is up. What cannot be read is among the problems; to read all of it takes root.
@@ -107,6 +117,7 @@ pub fn status(pin_dir: &Path) -> Status {
         programs,
         maps,
         governed,
+        names: BTreeMap::new(),
         gateways,
         counters,
         missing: host::missing(),
@@ -212,7 +223,13 @@ impl fmt::Display for Status {
         }
         for governed in &self.governed {
             let GovernedAddress { ip, prefix_len, port, server } = governed;
-            writeln!(f, "governed   {ip}/{prefix_len} port {port} (server {server})")?;
+            match self.names.get(server) {
+                Some(name) => writeln!(f, "governed   {ip}/{prefix_len} port {port} ({name})")?,
+                None => writeln!(
+                    f,
+                    "governed   {ip}/{prefix_len} port {port} (server {server}, which the configuration does not name: refused)"
+                )?,
+            }
         }
         for gateway in &self.gateways {
             let state = if gateway.alive { "alive" } else { "SILENT, connects are refused" };
