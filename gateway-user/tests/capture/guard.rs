@@ -284,11 +284,12 @@ fn status_shows_what_is_up() {
         assert_eq!(status.governed, expected);
         let [only] = status.gateways.as_slice() else { panic!("{status}") };
         assert_eq!((only.port_v4, only.alive), (Some(gateway.v4.port()), true));
-        let text = status.to_string();
-        for line in ["guard      up", "192.0.2.7/32 port 443 (server 1)", "alive", "connect4"] {
+        let text = status.named([(1, "clinic".to_owned())].into()).to_string();
+        let unnamed = "2001:db8::7/128 port 443 (server 2, which the configuration does not name: refused)";
+        for line in ["guard      up", "192.0.2.7/32 port 443 (clinic)", unnamed, "alive", "connect4"] {
             assert!(text.contains(line), "{text}");
         }
-        serde_json::to_string(&status).expect("JSON");
+        serde_json::to_string(&guard::status(&stage.pin_dir())).expect("JSON");
     });
 }
 
