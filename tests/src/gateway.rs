@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::Signal;
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::Signal,
+};
 
 use crate::{
     Cgroup, Finished, Launch, Proc, Record, Slot, User, binaries,
@@ -225,6 +228,9 @@ impl Gateway {
     /// The guard says no.
     pub fn guard_up(&mut self) -> anyhow::Result<Finished> {
         self.guarded = true;
+        // The guard proves itself at one address that is the same for the whole host: one test at a time.
+        let turn = fs::File::create(std::env::temp_dir().join("mcp-gateway-guard-up"))?;
+        flock(&turn, FlockOperation::LockExclusive)?;
         self.command(&["guard", "up", "--config"], true).run(Duration::from_secs(30))?.ok()
     }
 
