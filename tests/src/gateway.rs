@@ -7,6 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::Duration,
 };
 
@@ -319,6 +320,18 @@ impl Gateway {
         self.process_mut()?.kill()?;
         self.process = None;
         Ok(())
+    }
+
+    /// How it ended, if it has by itself: it can then be started again.
+    ///
+    /// # Errors
+    /// It was not running.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let status = self.process_mut()?.ended()?;
+        if status.is_some() {
+            self.process = None;
+        }
+        Ok(status)
     }
 
     /// SIGSTOP: it hangs.
