@@ -138,6 +138,14 @@ impl Wire {
         self.stream.write_all(bytes.as_ref())
     }
 
+    /// Its sending half, for another thread.
+    ///
+    /// # Errors
+    /// Its descriptor cannot be duplicated.
+    pub fn writer(&self) -> io::Result<TcpStream> {
+        self.stream.try_clone()
+    }
+
     /// Says that nothing more comes from this side.
     ///
     /// # Errors
