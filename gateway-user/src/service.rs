@@ -23,8 +23,8 @@ use gateway_user::{
 
 use crate::admin;
 
-/// How often names are resolved anew.
-const RESOLVE: Duration = Duration::from_secs(30);
+/// How often what nobody comes back for is forgotten.
+const TIDY: Duration = Duration::from_secs(30);
 /// An origin that was noted so long ago and never taken belongs to a connection that will not be accepted any more.
 const STALE_ORIGIN: Duration = Duration::from_secs(120);
 
@@ -139,6 +139,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let result = control.block_on(async {
         let heart = tokio::spawn(heart(shared.clone()));
         let resolving = tokio::spawn(resolving(shared.clone()));
+        let tidying = tokio::spawn(tidying(shared.clone()));
         let kernel = tokio::spawn(async move {
             loop {
                 kernel_log.forward();
@@ -173,6 +174,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         shared.draining.store(true, Ordering::Relaxed);
         shared.capture.withdraw()?;
         resolving.abort();
+        tidying.abort();
         kernel.abort();
         tokio::task::spawn_blocking(move || running.drain()).await?;
         heart.abort();
@@ -211,13 +213,20 @@ async fn heart(shared: Arc<Shared>) {
     }
 }
 
-/// Keeps up with the addresses of the servers' names, and with origins that nobody took.
+/// Keeps up with the addresses of the servers' names.
 async fn resolving(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(RESOLVE).await;
+        tokio::time::sleep(shared.config.capture.resolve).await;
         for server in 0..shared.config.servers.len() {
             learn(&shared, server).await;
         }
+    }
+}
+
+/// Keeps up with sessions that nothing is heard of, and with origins that nobody took.
+async fn tidying(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(TIDY).await;
         shared.forget_sessions();
         if let Err(error) = shared.capture.sweep(STALE_ORIGIN) {
             tracing::warn!("origins that nobody took cannot be swept: {error}");

@@ -67,6 +67,8 @@ pub struct Setup<'a> {
     segment: &'static str,
     sections: String,
     program: Option<PathBuf>,
+    hosts: Option<PathBuf>,
+    resolve: &'static str,
 }
 
 impl Setup<'_> {
@@ -81,6 +83,14 @@ impl Setup<'_> {
     #[must_use]
     pub fn kinesis(mut self, kinesis: &Kinesis) -> Self {
         self.stream = Some((kinesis.endpoint.clone(), kinesis.stream.clone()));
+        self
+    }
+
+    /// With names from this file, in the form of /etc/hosts, which is read anew each second.
+    #[must_use]
+    pub fn hosts(mut self, file: &Path) -> Self {
+        self.hosts = Some(file.to_owned());
+        self.resolve = "1s";
         self
     }
 
@@ -143,9 +153,10 @@ impl Setup<'_> {
         let mut toml = String::new();
         writeln!(
             toml,
-            "[capture]\ncgroup = {:?}\npins = {pins:?}\nuser = \"nobody\"\nheartbeat = {:?}\n",
+            "[capture]\ncgroup = {:?}\npins = {pins:?}\nuser = \"nobody\"\nheartbeat = {:?}\nresolve = {:?}\n",
             self.cgroup.path(),
-            self.heartbeat
+            self.heartbeat,
+            self.resolve
         )?;
         for server in &self.servers {
             writeln!(toml, "[[server]]\nname = {:?}\nurl = {:?}", server.name, server.url)?;
@@ -169,7 +180,8 @@ impl Setup<'_> {
         fs::write(&config, toml)?;
 
         let program = self.program.map_or_else(|| binaries::reachable(&binaries::gateway()?), Ok)?;
-        let gateway = Gateway { process: None, guarded: false, program, config, audit, admin, user, _dir: dir, _slot: slot };
+        let gateway =
+            Gateway { process: None, guarded: false, program, config, audit, admin, user, hosts: self.hosts, _dir: dir, _slot: slot };
         // What a test that was killed may have left at this slot.
         if pins.exists() {
             gateway.command(&["guard", "down", "--config"], true).run(Duration::from_secs(20))?;
@@ -188,6 +200,7 @@ pub struct Gateway {
     audit: PathBuf,
     admin: SocketAddr,
     user: User,
+    hosts: Option<PathBuf>,
     _dir: tempfile::TempDir,
     _slot: Slot,
 }
@@ -197,7 +210,17 @@ impl Gateway {
     #[must_use]
     pub fn over(cgroup: &Cgroup) -> Setup<'_> {
         // A segment is written whole when it is begun: small ones let a gateway start at once.
-        Setup { cgroup, servers: Vec::new(), stream: None, heartbeat: "2s", segment: "4MiB", sections: String::new(), program: None }
+        Setup {
+            cgroup,
+            servers: Vec::new(),
+            stream: None,
+            heartbeat: "2s",
+            segment: "4MiB",
+            sections: String::new(),
+            program: None,
+            hosts: None,
+            resolve: "30s",
+        }
     }
 
     /// Its configuration file.
@@ -219,7 +242,10 @@ impl Gateway {
     }
 
     fn command(&self, words: &[&str], with_config: bool) -> Launch {
-        let launch = Launch::new(&self.program).args(words);
+        let mut launch = Launch::new(&self.program).args(words);
+        if let Some(hosts) = &self.hosts {
+            launch = launch.hosts(hosts);
+        }
         if with_config { launch.arg(&self.config) } else { launch }
     }
 

@@ -51,6 +51,7 @@ pub struct Launch {
     variables: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
     netns: Option<PathBuf>,
+    hosts: Option<PathBuf>,
     cgroup: Option<PathBuf>,
     user: Option<User>,
 }
@@ -64,6 +65,7 @@ impl Launch {
             variables: Vec::new(),
             directory: None,
             netns: None,
+            hosts: None,
             cgroup: None,
             user: None,
         }
@@ -104,6 +106,13 @@ impl Launch {
         self
     }
 
+    /// With this file as its /etc/hosts.
+    #[must_use]
+    pub fn hosts(mut self, file: &Path) -> Self {
+        self.hosts = Some(file.to_owned());
+        self
+    }
+
     /// In this cgroup, from before the program's first instruction.
     #[must_use]
     pub fn under(mut self, cgroup: &Cgroup) -> Self {
@@ -129,6 +138,10 @@ impl Launch {
             let mut net = OsString::from("--net=");
             net.push(netns);
             words.extend(["nsenter".into(), net, "--".into()]);
+        }
+        if let Some(hosts) = &self.hosts {
+            words.extend(["unshare", "--mount", "--", "sh", "-c", r#"mount --bind "$0" /etc/hosts && exec "$@""#].map(OsString::from));
+            words.push(hosts.into());
         }
         // The program does not outlive a test that was killed.
         words.extend(["setpriv", "--pdeathsig", "KILL"].map(OsString::from));

@@ -51,6 +51,8 @@ pub struct CaptureConfig {
     pub user: String,
     /// A gateway that has shown no life for longer is hung: connects are refused.
     pub heartbeat: Duration,
+    /// How often the servers' names are resolved anew.
+    pub resolve: Duration,
     /// The loopback port of the gateway; 0 lets the kernel choose.
     pub port: u16,
     /// Connections that may be between connect and accept at one moment; more are refused.

@@ -33,6 +33,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
         pins: section.path(&mut faults, "pins").unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/mcp-gateway")),
         user: section.text(&mut faults, "user").unwrap_or_else(|| "mcp-gateway".into()),
         heartbeat: section.heartbeat(&mut faults, "heartbeat", Duration::from_secs(2)),
+        resolve: section.duration(&mut faults, "resolve", Duration::from_secs(30)),
         port: section.number(&mut faults, "port", 0..=65_535, 0).try_into().unwrap_or(0),
         max_pending: section.number(&mut faults, "max_pending", 1..=1_000_000, 65_536).try_into().unwrap_or(65_536),
     };
