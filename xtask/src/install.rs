@@ -12,16 +12,24 @@ use anyhow::{Context, bail};
 
 use crate::run::{self, step};
 
-/// Debian packages, and a program of each that tells whether it is there.
-const PACKAGES: &[(&str, &str)] =
-    &[("iproute2", "ip"), ("util-linux", "setpriv"), ("curl", "curl"), ("python3-venv", "python3"), ("nodejs", "node"), ("npm", "npm")];
+/// Debian packages that the demo and the tests use, and a program of each that tells whether it is there.
+const PACKAGES: [(&str, &str); 3] = [("iproute2", "ip"), ("util-linux", "setpriv"), ("curl", "curl")];
+/// Those that only the tests use.
+const SDK_PACKAGES: [(&str, &str); 3] = [("python3-venv", "python3"), ("nodejs", "node"), ("npm", "npm")];
+
+/// Installs what is missing for the demo, as root. What is missing even so, the demo names.
+pub(crate) fn for_demo() {
+    if let Err(error) = packages(&PACKAGES) {
+        step(&format!("{error:#}"));
+    }
+}
 
 /// Installs what is missing; does nothing where all of it is there.
 ///
 /// # Errors
 /// Something is missing and cannot be installed here: says what, and how to get it.
 pub(crate) fn all(root: &Path) -> anyhow::Result<()> {
-    packages()?;
+    packages(&[PACKAGES, SDK_PACKAGES].concat())?;
     let cache = root.join(".cache");
     fs::create_dir_all(&cache)?;
     for environment in ["sdk-v1", "sdk-v2"] {
@@ -30,8 +38,8 @@ pub(crate) fn all(root: &Path) -> anyhow::Result<()> {
     node(root, &cache)
 }
 
-fn packages() -> anyhow::Result<()> {
-    let missing: Vec<&str> = PACKAGES.iter().filter(|(_, program)| !run::there(program)).map(|(package, _)| *package).collect();
+fn packages(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
+    let missing: Vec<&str> = wanted.iter().filter(|(_, program)| !run::there(program)).map(|(package, _)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the commands of this repository.
 
 mod bench;
+mod demo;
 mod ebpf;
 mod install;
 mod run;
@@ -29,6 +30,12 @@ enum Command {
         /// Only criterion benches whose names contain this; `comparison` for the comparison alone
         filter: Option<String>,
     },
+    /// Show what the gateway does, on this machine: a server, unmodified clients, guard and gateway, kill and recovery (root)
+    Demo {
+        /// Ask nothing and do not stay: end after the last step
+        #[arg(long)]
+        once: bool,
+    },
     /// Build the kernel programs anew into gateway-ebpf/prebuilt
     Ebpf {
         /// Build them and compare, byte for byte, with what is committed; under another toolchain, load and test the fresh object instead
@@ -49,6 +56,7 @@ fn main() -> anyhow::Result<()> {
     let root = run::root();
     match Arguments::parse().command {
         Command::Bench { quick, json, filter } => bench::all(&root, quick, json.as_deref(), filter.as_deref()),
+        Command::Demo { once } => demo::run(&root, once),
         Command::Ebpf { check } => ebpf::run(check),
         Command::Test { crashes, filter } => test::all(&root, crashes, &filter),
     }

@@ -1,0 +1,142 @@
+//! What the story plays on: a server in a network namespace, and a gateway over a cgroup.
+
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use gateway_tests::{
+    Cgroup, Gateway, Launch, Netns, ServerEntry, User, binaries,
+    clinic::PATIENTS,
+    servers::{self, ClinicServer},
+};
+use serde_json::Value;
+
+use crate::{page::Page, stop::Stop, traces::Traces};
+
+/// Dropped in this order: the gateway first, the network last.
+pub(crate) struct Scene {
+    pub(crate) gateway: Gateway,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) clinic: ClinicServer,
+    _netns: Netns,
+    /// Who the clients run as.
+    pub(crate) agent: User,
+    pub(crate) rmcp_client: PathBuf,
+    pub(crate) files: tempfile::TempDir,
+}
+
+/// CAP_SYS_PTRACE alone, of linux/capability.h, as /proc/PID/status has it.
+const ONLY_PTRACE: u64 = 1 << 19;
+
+impl Scene {
+    /// The first two steps: server, guard, gateway.
+    ///
+    /// # Errors
+    /// One of them cannot be had, or does not hold; what was made before is gone then.
+    pub(crate) fn set(page: &mut Page, stop: &Stop, traces: &mut Traces) -> anyhow::Result<Self> {
+        let files = tempfile::Builder::new().prefix("mcp-gateway-demo-").tempdir()?;
+        fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755))?;
+        traces.note("files of the demo", files.path());
+        let program = for_everyone(binaries::gateway()?, files.path())?;
+        let rmcp_client = for_everyone(binaries::own("rmcp-client")?, files.path())?;
+
+        page.step("An MCP server, somewhere on the network")?;
+        page.say(&format!(
+            "A clinic's database on the official Rust SDK (rmcp) and SQLite: {PATIENTS} made-up patients; the tools query, execute and \
+             export. It runs in a network namespace of its own: this machine reaches it by its address, as it would another host."
+        ))?;
+        let netns = Netns::new()?;
+        traces.note("network namespace", netns.path());
+        let clinic = servers::clinic(&netns)?;
+        traces.note("files of the server", clinic.seen.parent().unwrap_or(&clinic.seen));
+        page.held(&format!("it takes connections: {} (pid {}, in namespace {})", clinic.url, clinic.pid(), netns.name()))?;
+        stop.check()?;
+
+        page.step("The guard captures its connections, and the gateway serves them")?;
+        let cgroup = Cgroup::new()?;
+        traces.note("cgroup", cgroup.path());
+        page.say(
+            "The guard is root, loads kernel programs (eBPF) and ends. Here they watch one cgroup, the demo's own; on an agent host they \
+             watch the whole host. The gateway needs no root.",
+        )?;
+        let mut gateway = Gateway::over(&cgroup).server(ServerEntry::new("clinic", &clinic.url)).program(program).prepare()?;
+        traces.note("configuration, audit log", gateway.config().parent().unwrap_or(gateway.config()));
+        traces.note("kernel programs", pins(gateway.config())?);
+        guard(page, &mut gateway)?;
+        stop.check()?;
+        run(page, &mut gateway)?;
+        let agent = agent();
+        Ok(Self { gateway, cgroup, clinic, _netns: netns, agent, rmcp_client, files })
+    }
+
+    /// A client: an ordinary user's process, in the cgroup that is captured.
+    pub(crate) fn client(&self, launch: Launch) -> Launch {
+        launch.under(&self.cgroup).user(self.agent)
+    }
+}
+
+fn guard(page: &Page, gateway: &mut Gateway) -> anyhow::Result<()> {
+    page.command(&format!("mcp-gateway guard up --config {}", gateway.config().display()), "as root")?;
+    let said = gateway.guard_up()?;
+    page.output(&said.stdout)?;
+    // Before there is a gateway, the only right end of a test connect is a refusal.
+    page.hold(
+        said.stdout.contains("ready: a test connect was refused"),
+        "closed from the start: while there is no gateway, a captured connect is refused",
+        || said.stdout.clone(),
+    )
+}
+
+fn run(page: &Page, gateway: &mut Gateway) -> anyhow::Result<()> {
+    page.command(&format!("mcp-gateway run --config {}", gateway.config().display()), "as nobody, until SIGTERM")?;
+    gateway.run()?;
+    page.output(&said(gateway, "ready").unwrap_or_default())?;
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid()?)).context("the gateway has ended")?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()).unwrap_or_default();
+    let (uid, capabilities) = (field("Uid:"), u64::from_str_radix(field("CapEff:"), 16).unwrap_or(u64::MAX));
+    page.hold(
+        uid != "0" && capabilities & !ONLY_PTRACE == 0,
+        &format!("it is not root: pid {}, uid {uid}, of capabilities only CAP_SYS_PTRACE, to name executables", gateway.pid()?),
+        || format!("uid {uid}, capabilities {capabilities:#x}"),
+    )
+}
+
+/// The line of the gateway's own log whose message begins so, for people.
+pub(crate) fn said(gateway: &Gateway, beginning: &str) -> Option<String> {
+    let line = gateway.said().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| {
+        let message = line["message"].as_str();
+        message.is_some_and(|message| message.starts_with(beginning))
+    })?;
+    let fields =
+        line.as_object()?.iter().filter(|(name, _)| !["timestamp", "level", "message", "target", "log", "port"].contains(&name.as_str()));
+    let fields: Vec<String> =
+        fields.map(|(name, value)| format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect();
+    Some(format!("{}  {}", line["message"].as_str()?, fields.join(" ")))
+}
+
+/// Where the configuration has the guard pin what it loads.
+fn pins(config: &Path) -> anyhow::Result<PathBuf> {
+    let toml = fs::read_to_string(config).with_context(|| format!("cannot read {}", config.display()))?;
+    let pins = toml.lines().find_map(|line| line.strip_prefix("pins = ")).context("the configuration names no pins")?;
+    Ok(pins.trim_matches('"').into())
+}
+
+/// Who called for the demo, if sudo says; else the first ordinary user, who need not exist.
+fn agent() -> User {
+    let id = |name| env::var(name).ok().and_then(|id| id.parse().ok()).filter(|id| *id != 0).unwrap_or(1000);
+    User { uid: id("SUDO_UID"), gid: id("SUDO_GID"), ptrace: false }
+}
+
+/// The same program where every user can reach it: a checkout may be in a home that only its owner can enter.
+fn for_everyone(program: PathBuf, files: &Path) -> anyhow::Result<PathBuf> {
+    let enterable = |dir: &Path| dir.as_os_str().is_empty() || fs::metadata(dir).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0);
+    if program.ancestors().skip(1).all(enterable) {
+        return Ok(program);
+    }
+    let copy = files.join(program.file_name().context("a program has a name")?);
+    fs::copy(&program, &copy).with_context(|| format!("cannot copy {} to {}", program.display(), copy.display()))?;
+    Ok(copy)
+}
