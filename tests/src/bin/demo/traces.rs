@@ -38,15 +38,13 @@ impl Traces {
     pub(crate) fn tell(&self, page: &Page) -> io::Result<bool> {
         page.part("Tidied up")?;
         let mut all_gone = true;
-        let mut tell = |gone: bool, what: &str| {
-            all_gone &= gone;
-            if gone { page.held(&format!("gone: {what}")) } else { page.not_held(&format!("still there: {what}")) }
-        };
         // What was made last goes first.
-        for (what, path) in self.made.iter().rev() {
-            tell(fs::symlink_metadata(path).is_err(), &format!("{what:<24}  {}", path.display()))?;
+        let made = self.made.iter().rev().map(|(what, path)| (fs::symlink_metadata(path).is_err(), *what, path.display().to_string()));
+        for (gone, what, place) in made.chain([(no_children(), "processes", "all that were started".to_owned())]) {
+            all_gone &= gone;
+            let text = format!("{what:<24}  {place}");
+            if gone { page.held(&format!("gone: {text}"))? } else { page.not_held(&format!("still there: {text}"))? }
         }
-        tell(no_children(), "every process that was started")?;
         if mode(BPFFS) != self.bpffs_mode {
             page.say(&format!("One thing stays: every user may pass through {BPFFS} now (chmod o+x), to what is theirs in it."))?;
         }
