@@ -379,10 +379,26 @@ impl Gateway {
     /// SIGTERM, and its end in good order.
     ///
     /// # Errors
-    /// It does not run, does not end within half a minute, or ends with an error.
+    /// As [`Gateway::terminate`] and [`Gateway::finish`].
     pub fn drain(&mut self) -> anyhow::Result<Finished> {
+        self.terminate()?;
+        self.finish()
+    }
+
+    /// SIGTERM: calls in flight may end.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn terminate(&mut self) -> anyhow::Result<()> {
+        self.process_mut()?.signal(Signal::TERM)
+    }
+
+    /// Its end in good order.
+    ///
+    /// # Errors
+    /// It does not run, does not end within half a minute, or ends with an error.
+    pub fn finish(&mut self) -> anyhow::Result<Finished> {
         let process = self.process.take().context("the gateway does not run")?;
-        process.signal(Signal::TERM)?;
         process.finish(Duration::from_secs(30))?.ok()
     }
 

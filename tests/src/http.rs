@@ -39,7 +39,7 @@ impl Message {
             }
             Some(Err(_)) => return Err(io::Error::other(format!("not a length in {message:?}"))),
             // An answer ends with the connection; a request without a length has no body.
-            None if message.start.starts_with("HTTP/") && !matches!(message.status(), 100..200 | 202 | 204) => {
+            None if message.start.starts_with("HTTP/") && !matches!(message.status(), 100..200 | 204 | 304) => {
                 from.read_to_end(&mut message.body)?;
             }
             None => {}

@@ -265,9 +265,14 @@ impl Stub {
 
 fn converse(mut stream: TcpStream, seen: &Mutex<Vec<Message>>, answer: &dyn Fn(&Message) -> Vec<u8>) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
-    // Whatever arrives is seen, also what is no HTTP.
-    while let Some(request) = Message::read(&mut reader).transpose() {
-        let request = request.unwrap_or_else(|error| Message { start: format!("unreadable: {error}"), ..Message::default() });
+    loop {
+        let request = match Message::read(&mut reader) {
+            Ok(Some(request)) => request,
+            Ok(None) => break,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            // Whatever arrives is seen, also what is no HTTP.
+            Err(error) => Message { start: format!("unreadable: {error}"), ..Message::default() },
+        };
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
         let bytes = answer(&request);
         stream.write_all(&bytes)?;
@@ -287,24 +292,36 @@ pub struct Stage {
     pub probe: Probe,
     /// The governed address.
     pub address: SocketAddr,
-    _cgroup: Cgroup,
+    /// Whose connections are captured.
+    pub cgroup: Cgroup,
     netns: Netns,
 }
 
 impl Stage {
-    /// With a setting of the server, and more sections of the configuration.
+    /// With a setting of the server, and more sections of the configuration. Guard and gateway are up.
     ///
     /// # Errors
     /// The machine lacks something, or the gateway does not come up.
     pub fn new(setting: impl FnOnce(ServerEntry) -> ServerEntry, sections: &str) -> anyhow::Result<Self> {
+        let mut stage = Self::bare(setting, sections)?;
+        stage.gateway.guard_up()?;
+        stage.gateway.run()?;
+        Ok(stage)
+    }
+
+    /// As [`Stage::new`], with neither guard nor gateway up.
+    ///
+    /// # Errors
+    /// The machine lacks something.
+    pub fn bare(setting: impl FnOnce(ServerEntry) -> ServerEntry, sections: &str) -> anyhow::Result<Self> {
         needs::require()?;
         let netns = Netns::new()?;
         let address = netns.at(8000);
         let cgroup = Cgroup::new()?;
         let entry = setting(ServerEntry::new("server", &format!("http://{address}/mcp")));
-        let gateway = Gateway::over(&cgroup).server(entry).section(sections).start()?;
+        let gateway = Gateway::over(&cgroup).server(entry).section(sections).prepare()?;
         let probe = Probe::under(&cgroup)?;
-        Ok(Self { gateway, probe, address, _cgroup: cgroup, netns })
+        Ok(Self { gateway, probe, address, cgroup, netns })
     }
 
     /// Listens at the governed address.
