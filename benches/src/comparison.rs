@@ -138,19 +138,19 @@ impl Comparison {
             self.body
         );
         for at in self.results.chunk_by(|one, next| one.connections == next.connections) {
-            print!("\n{:<14}{:>24}{:>24}{:>26}{:>20}", connections(at), "calls/s", "p50 µs", "p99 µs", "CPU µs/call");
+            print!("\n{:<14}{:>24}{:>26}{:>28}{:>22}", connections(at), "calls/s", "p50 µs", "p99 µs", "CPU µs/call");
             let baselines: Vec<&Figures> =
                 BASELINES.iter().filter_map(|name| at.iter().find(|figures| figures.contestant == *name)).collect();
             for base in &baselines {
-                print!("   {:>27}", format!("× {}: calls/s  p50  CPU", base.contestant));
+                print!("   {:>28}", format!("× {}: calls/s    p50    CPU", base.contestant));
             }
             println!();
             for figures in at {
-                print!("{:<14}{:>24}{:>24}", figures.contestant, shown(figures.spread(RATE), 0), shown(figures.spread(P50), 1));
-                print!("{:>26}{:>20}", shown(figures.spread(P99), 1), shown(figures.spread(CPU), 1));
+                print!("{:<14}{:>24}{:>26}", figures.contestant, shown(figures.spread(RATE), 0), shown(figures.spread(P50), 1));
+                print!("{:>28}{:>22}", shown(figures.spread(P99), 1), shown(figures.spread(CPU), 1));
                 for base in &baselines {
                     let ratios = [RATE, P50, CPU].map(|of| figures.ratio(base, of).map_or("-".into(), |ratio| format!("{ratio:.2}")));
-                    print!("   {:>17}{:>5}{:>5}", ratios[0], ratios[1], ratios[2]);
+                    print!("   {:>16}{:>7}{:>7}", ratios[0], ratios[1], ratios[2]);
                 }
                 println!();
             }
