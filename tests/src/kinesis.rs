@@ -12,7 +12,8 @@ use crate::{Launch, Proc, Record, Slot, binaries, clients::python, servers::list
 /// The emulator with one stream of one shard.
 #[derive(Debug)]
 pub struct Kinesis {
-    _process: Proc,
+    process: Option<Proc>,
+    address: SocketAddr,
     /// Where it is.
     pub endpoint: String,
     /// The stream's name.
@@ -30,17 +31,34 @@ impl Kinesis {
     /// # Errors
     /// It is not installed, or does not come up.
     pub fn start() -> anyhow::Result<Self> {
+        let mut kinesis = Self::absent()?;
+        kinesis.bring_up()?;
+        Ok(kinesis)
+    }
+
+    /// A place for an emulator where nothing listens yet.
+    ///
+    /// # Errors
+    /// No address is free.
+    pub fn absent() -> anyhow::Result<Self> {
         let slot = Slot::take()?;
         let address = SocketAddr::from((Ipv4Addr::new(127, 77, slot.number(), 1), 4567));
+        Ok(Self { process: None, address, endpoint: format!("http://{address}"), stream: "mcp-audit".into(), _slot: slot })
+    }
+
+    /// Starts the emulator in its place and makes the stream.
+    ///
+    /// # Errors
+    /// As [`Kinesis::start`].
+    pub fn bring_up(&mut self) -> anyhow::Result<()> {
         let interpreter = python("sdk-v1");
         ensure!(interpreter.is_file(), "moto is not installed: `cargo xtask test` does that");
-        let mut process = Launch::new(interpreter)
-            .args(["-m", "moto.server", "-H", &address.ip().to_string(), "-p", &address.port().to_string()])
-            .start()?;
-        listening(&mut process, address)?;
-        let kinesis = Self { _process: process, endpoint: format!("http://{address}"), stream: "mcp-audit".into(), _slot: slot };
-        kinesis.script("create").context("the emulator's stream cannot be made")?;
-        Ok(kinesis)
+        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        let mut process = Launch::new(interpreter).args(["-m", "moto.server", "-H", &host, "-p", &port]).start()?;
+        listening(&mut process, self.address)?;
+        self.process = Some(process);
+        self.script("create").context("the emulator's stream cannot be made")?;
+        Ok(())
     }
 
     /// All records that the stream took, in the order in which it took them, with duplicates.
