@@ -91,9 +91,16 @@ pub fn read(dir: &Path) -> anyhow::Result<Vec<Record>> {
         }
         let mut file = BufReader::new(File::open(&path).with_context(|| format!("cannot read {}", path.display()))?);
         let mut line = Vec::new();
-        // A segment is filled with newlines before it is used: an empty line is where its records end.
+        // A segment is filled with newlines before it is used: an empty line is where its records end, and also ends a line of
+        // which only a part has been written yet.
         while file.read_until(b'\n', &mut line)? > 1 && line.ends_with(b"\n") {
-            records.push(Record::parse(std::str::from_utf8(&line)?.trim_end())?);
+            let record = std::str::from_utf8(&line).map_err(anyhow::Error::from).and_then(|line| Record::parse(line.trim_end()));
+            let last = file.fill_buf()?.first().is_none_or(|next| *next == b'\n');
+            match record {
+                Ok(record) => records.push(record),
+                Err(_) if last => break,
+                Err(error) => return Err(error),
+            }
             line.clear();
         }
     }

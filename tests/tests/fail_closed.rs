@@ -118,7 +118,7 @@ fn a_connection_older_than_the_guard_is_aborted() -> Result {
         assert_eq!(connection.message()?.json()?, result(&json!(1)));
     }
     let said = stage.gateway.guard_up()?.stdout;
-    assert!(said.contains("1 connections aborted"), "{said}");
+    assert!(said.contains("1 connection aborted"), "{said}");
     assert_eq!(inside.rest().map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionAborted));
     outside.send(post(&call(2)))?;
     assert_eq!(outside.message()?.json()?, result(&json!(2)), "what is not captured is not touched");

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use base64::{display::Base64Display, engine::general_purpose::STANDARD};
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::entry::Sha256;
 
@@ -82,19 +82,26 @@ pub struct Payload<'a> {
     kept: &'a [u8],
     size: u64,
     sha256: Sha256,
+    strict: bool,
 }
 
 impl<'a> Payload<'a> {
     /// Of a whole body; no more than `max_body` bytes of it are kept.
     #[must_use]
     pub fn new(bytes: &'a [u8], max_body: usize) -> Payload<'a> {
-        Payload { kept: &bytes[..bytes.len().min(max_body)], size: bytes.len() as u64, sha256: Digest::of(bytes) }
+        Payload { kept: &bytes[..bytes.len().min(max_body)], size: bytes.len() as u64, sha256: Digest::of(bytes), strict: false }
+    }
+
+    /// As [`Payload::new`], of a body that [`crate::mcp::read`] has accepted: it need not be read once more.
+    #[must_use]
+    pub fn of_message(bytes: &'a [u8], max_body: usize) -> Payload<'a> {
+        Payload { strict: true, ..Payload::new(bytes, max_body) }
     }
 
     /// Of a body that went by in pieces: its first bytes, and the digest of all of it.
     #[must_use]
     pub fn from_parts(first: &'a [u8], digest: Digest, max_body: usize) -> Payload<'a> {
-        Payload { kept: &first[..first.len().min(max_body)], size: digest.size(), sha256: digest.finish() }
+        Payload { kept: &first[..first.len().min(max_body)], size: digest.size(), sha256: digest.finish(), strict: false }
     }
 }
 
@@ -102,7 +109,7 @@ impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let truncated = self.size > self.kept.len() as u64;
         let mut map = serializer.serialize_map(None)?;
-        match read(self.kept, truncated) {
+        match read(self.kept, truncated, self.strict) {
             Kept::Json(json) => map.serialize_entry("json", &json)?,
             Kept::Text(text) => map.serialize_entry("text", text)?,
             Kept::Binary(bytes) => map.serialize_entry("base64", &Shown(bytes))?,
@@ -130,14 +137,16 @@ enum Kept<'a> {
     Binary(&'a [u8]),
 }
 
-fn read(bytes: &[u8], truncated: bool) -> Kept<'_> {
+/// Embedded is what every reader of the record can read. Half a surrogate pair and a number beyond a double are JSON by its grammar,
+/// and not to many readers.
+fn read(bytes: &[u8], truncated: bool, strict: bool) -> Kept<'_> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         // An unfinished character at the cut belongs to what was left out.
         Err(error) if truncated && error.error_len().is_none() => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
         Err(_) => return Kept::Binary(bytes),
     };
-    if truncated || too_deep(bytes) {
+    if truncated || too_deep(bytes) || !strict && serde_json::from_str::<Value>(text).is_err() {
         return Kept::Text(text);
     }
     let json = if memchr::memchr2(b'\r', b'\n', bytes).is_none() {
@@ -212,6 +221,16 @@ mod tests {
         assert!(show(deep.as_bytes(), 4096).starts_with(r#"{"text":"[[["#));
         let flat = format!("[{}]", vec!["[\"[\"]"; 500].join(","));
         assert!(show(flat.as_bytes(), 1 << 20).starts_with(r#"{"json":[["["]"#));
+    }
+
+    #[test]
+    fn what_only_some_can_read_is_text() {
+        for body in [r#"{"x":"\ud800"}"#, r#"{"\udc00":1}"#, r#"{"x":1e999}"#] {
+            let shown = show(body.as_bytes(), 1024);
+            assert!(shown.starts_with(r#"{"text":"{"#), "{shown}");
+            let value: Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!(value["text"], body);
+        }
     }
 
     proptest! {

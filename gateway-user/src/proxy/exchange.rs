@@ -185,7 +185,7 @@ impl Connection {
                     Message::Notification(_) => None,
                 }),
                 decision: ALLOWED,
-                payload: Some(Payload::new(&body, shared.config.audit.max_body)),
+                payload: Some(Payload::of_message(&body, shared.config.audit.max_body)),
             };
             self.record(Kind::Request, &record, if open.is_empty() { Effect::None } else { Effect::Opens }).await
         };

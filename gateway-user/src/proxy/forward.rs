@@ -49,6 +49,8 @@ pub(super) struct Flight {
     pub resumable: bool,
     /// Whether this is the long-lived stream of a GET.
     pub listening: bool,
+    /// The record of the request's outcome is written.
+    pub closed: bool,
     /// The server has taken the whole request: only then may its connection carry another.
     pub sent: bool,
     /// Host and target of the request: what relative URLs in its answer are relative to.
@@ -81,6 +83,7 @@ impl Connection {
             leaving_cancels: false,
             resumable: false,
             listening: false,
+            closed: false,
             sent: false,
             host: String::from_utf8_lossy(head.host().unwrap_or_default()).into_owned(),
             target: head.target.clone(),
@@ -253,6 +256,10 @@ impl Connection {
         };
         if refusal.is_none() && (flight.resumable || !flight.parked.is_empty()) {
             self.park(&mut flight);
+            return Err(Stop::Gone);
+        }
+        if flight.closed && !told {
+            // It left, or was cut off, with its answer: that is on record.
             return Err(Stop::Gone);
         }
         self.unpark(&mut flight);

@@ -140,15 +140,20 @@ impl fmt::Display for Report {
         let how = if self.upgraded { "replaced, without a gap," } else { "attached" };
         let (programs, cgroup) = (self.programs.len(), self.cgroup.display());
         writeln!(f, "{programs} kernel programs {how} at {cgroup}")?;
-        writeln!(f, "{} destinations governed", self.governed)?;
+        writeln!(f, "{} governed", counted(self.governed, "destination"))?;
         if self.aborted > 0 {
-            writeln!(f, "{} connections aborted that were open before", self.aborted)?;
+            writeln!(f, "{} aborted that stood open before", counted(self.aborted, "connection"))?;
         }
         match self.canary {
             Canary::Redirected => write!(f, "ready: a test connect went to the gateway"),
             Canary::Refused => write!(f, "ready: a test connect was refused, because no gateway runs here yet"),
         }
     }
+}
+
+/// `1 connection`, `2 connections`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Brings the guard up, or replaces the one that is up without a moment of no capture.

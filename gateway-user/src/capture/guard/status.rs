@@ -15,7 +15,7 @@ use super::{GovernedAddress, host, pinned, programs};
 use crate::capture::{
     GovernedPrefix,
     bpf::{self, Map, PerCpu},
-    counts, monotonic_ns, names, origin,
+    counts, monotonic_ns, names, netns_cookie, origin,
 };
 
 /// How many entries of a map are listed at most: more than the largest map holds.
@@ -43,7 +43,9 @@ pub struct GatewayStatus {
     pub port_v6: Option<u16>,
     /// How long ago it gave a sign of life, in milliseconds.
     pub silent_ms: u64,
-    /// Whether that is within the limit.
+    /// Whether its port is listened on; `None` where it cannot be seen from here: in another namespace.
+    pub listens: Option<bool>,
+    /// Whether the last sign of life is within the limit, and nothing shows that it does not listen.
     pub alive: bool,
 }
 
@@ -173,6 +175,7 @@ fn list_gateways(pin_dir: &Path) -> Result<Vec<GatewayStatus>, String> {
     let settings: Map<u32, Settings> = pinned(pin_dir, names::SETTINGS, Map::open).map_err(text)?;
     let limit = settings.get(&0).map_err(text)?.unwrap_or_default().heartbeat_limit_ns;
     let map: Map<u64, GatewayState> = pinned(pin_dir, names::GATEWAYS, Map::open).map_err(text)?;
+    let own = netns_cookie().map_err(text)?;
     let mut found = Vec::new();
     for netns_cookie in map.keys(MAX_LISTED).map_err(text)? {
         let Some(state) = map.get(&netns_cookie).map_err(text)? else {
@@ -180,15 +183,28 @@ fn list_gateways(pin_dir: &Path) -> Result<Vec<GatewayStatus>, String> {
         };
         let silent = monotonic_ns().saturating_sub(state.heartbeat_ns);
         let port = |port: u16| (port != 0).then_some(port);
+        let listens = (netns_cookie == own).then(|| listens_on_loopback(state.port_v4));
         found.push(GatewayStatus {
             netns_cookie,
+            listens,
             port_v4: port(state.port_v4),
             port_v6: port(state.port_v6),
             silent_ms: silent / 1_000_000,
-            alive: silent <= limit,
+            alive: silent <= limit && listens != Some(false),
         });
     }
     Ok(found)
+}
+
+/// Whether something listens at this port of 127.0.0.1, in this network namespace (proc(5), /proc/net/tcp: state 0A is LISTEN).
+fn listens_on_loopback(port: u16) -> bool {
+    let local = format!("{:08X}:{port:04X}", u32::from_ne_bytes([127, 0, 0, 1]));
+    fs::read_to_string("/proc/net/tcp").is_ok_and(|sockets| {
+        sockets.lines().any(|line| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            fields.next() == Some(&local) && fields.nth(1) == Some("0A")
+        })
+    })
 }
 
 fn list_counters(pin_dir: &Path) -> Result<BTreeMap<&'static str, u64>, String> {
@@ -232,7 +248,11 @@ impl fmt::Display for Status {
             }
         }
         for gateway in &self.gateways {
-            let state = if gateway.alive { "alive" } else { "SILENT, connects are refused" };
+            let state = match (gateway.alive, gateway.listens) {
+                (true, _) => "alive",
+                (false, Some(false)) => "NOT LISTENING, connects are refused",
+                (false, _) => "SILENT, connects are refused",
+            };
             let ports: Vec<_> = [("127.0.0.1", gateway.port_v4), ("[::1]", gateway.port_v6)]
                 .into_iter()
                 .filter_map(|(host, port)| port.map(|port| format!("{host}:{port}")))

@@ -1,0 +1,228 @@
+//! The way back for a stream of events: each is read, recorded, and released at once.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    answer::{Answered, after_head, chunk},
+    connection::{Connection, Next},
+    forward::{Flight, Lost, RAN},
+    record::{self, Call},
+    refusal::{self, Refusal},
+    session::Waiting,
+    stream::Side,
+};
+use crate::{
+    audit::{Effect, Entry, Kind, Payload},
+    mcp::{self, Message, Response},
+    wire::{
+        http1::{BodyDecoder, Framing, LAST_CHUNK, Method, ResponseHead},
+        sse::{Event, Splitter},
+    },
+};
+
+impl Connection {
+    /// A stream of events: each is read, recorded, and released at once.
+    pub(super) async fn events(
+        &mut self,
+        server: &mut Side,
+        head: &ResponseHead,
+        decoder: &mut BodyDecoder,
+        flight: &mut Flight,
+    ) -> Result<Next, Lost> {
+        let chunked = flight.chunks;
+        let keep_alive = flight.keep_alive && chunked;
+        let framing = if chunked { Framing::Chunked } else { Framing::UntilClose };
+        let mut splitter = Splitter::new(self.worker.shared.config.limits.inspected_body);
+        let mut ready = vec![self.head_for_client(head, flight, framing, keep_alive)?];
+        let pack = |raw: Bytes| if chunked { chunk(raw) } else { vec![raw] };
+        loop {
+            loop {
+                let event = match splitter.next() {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    Err(error) => {
+                        return Err(self.cut_events(ready, Refusal::upstream(error.to_string(), RAN), chunked, flight).await);
+                    }
+                };
+                if !ready.is_empty() && waits_for_record(&event) {
+                    self.give(std::mem::take(&mut ready)).await?;
+                }
+                match self.event(head.status, &event, flight).await {
+                    Ok(()) => ready.extend(pack(event.raw)),
+                    Err(refusal) => return Err(self.cut_events(ready, refusal, chunked, flight).await),
+                }
+            }
+            self.give(std::mem::take(&mut ready)).await?;
+            match self.piece(server, decoder, flight).await {
+                Ok(Some(piece)) => splitter.push(piece),
+                Ok(None) => break,
+                Err(Lost::Answer(refusal)) => return Err(Lost::Cut(refusal)),
+                Err(lost) => return Err(lost),
+            }
+        }
+        if let Some(rest) = splitter.finish() {
+            // Clients are told to drop an event without its blank line; some do not, so it is read like any other.
+            match self.event(head.status, &rest, flight).await {
+                Ok(()) => ready.extend(pack(rest.raw)),
+                Err(refusal) => return Err(self.cut_events(ready, refusal, chunked, flight).await),
+            }
+        }
+        if flight.listening || flight.open.is_empty() && flight.method != Method::Post {
+            self.closed(head.status, None, None, flight).await.map_err(after_head)?;
+        } else if !flight.open.is_empty() && flight.leaving_cancels {
+            // 2026-07-28 knows no other connection on which the answer could come.
+            let refusal = Refusal::upstream("the server ended its stream of events without an answer", RAN);
+            return Err(self.cut_events(ready, refusal, chunked, flight).await);
+        } else if !flight.open.is_empty() {
+            // The server may close a stream early and answer on one that the client opens to resume.
+            self.park(flight);
+        }
+        if chunked {
+            ready.push(Bytes::from_static(LAST_CHUNK));
+        }
+        self.give(ready).await?;
+        Ok(if keep_alive { Next::Another } else { Next::Close })
+    }
+
+    /// Ends a stream of events with an error that the client can read.
+    async fn cut_events(&mut self, mut ready: Vec<Bytes>, refusal: Refusal, chunked: bool, flight: &Flight) -> Lost {
+        for call in &flight.open {
+            let mut event = BytesMut::from(&b"data: "[..]);
+            let told = Refusal { id: Some(call.id.clone()), message: refusal.message.clone(), ..refusal };
+            event.extend_from_slice(&refusal::body(&told, None));
+            event.extend_from_slice(b"\n\n");
+            ready.extend(if chunked { chunk(event.freeze()) } else { vec![event.freeze()] });
+        }
+        if chunked {
+            ready.push(Bytes::from_static(LAST_CHUNK));
+        }
+        match self.give(ready).await {
+            Ok(()) => Lost::Cut(refusal),
+            Err(lost) => lost,
+        }
+    }
+
+    /// Reads one event and records what it carries.
+    async fn event(&mut self, status: u16, event: &Event, flight: &mut Flight) -> Result<(), Refusal> {
+        let Some(data) = event.data.as_ref().filter(|data| !data.is_empty()) else { return Ok(()) };
+        let shared = self.worker.shared.clone();
+        if event.kind() == b"endpoint" {
+            let path = mcp::endpoint_event(data, mcp::Base { scheme: "http", authority: &flight.host, target: &flight.target })
+                .map_err(|error| Refusal { reason: "malformed", ..Refusal::upstream(error.to_string(), RAN) })?;
+            flight.session = format!("{}:{path}", self.config().name);
+            let path = path.split('?').next().unwrap_or_default().to_owned();
+            shared.sessions.endpoint(self.server, path);
+            return Ok(());
+        }
+        let payload = match mcp::read(data, &shared.reading) {
+            Ok(payload) => payload,
+            // Clients read only events of type `message` as MCP; another type is the server's own matter.
+            Err(_) if event.kind() != b"message" => return self.note(None, data, flight).await,
+            Err(refusal) => {
+                let message = format!("an event of the server was withheld: {}", refusal.message);
+                return Err(Refusal { reason: "malformed", ..Refusal::upstream(message, RAN) });
+            }
+        };
+        for message in payload.messages() {
+            match message {
+                Message::Response(response) => self.answer_event(status, response, message, data, flight).await?,
+                Message::Request(request) => {
+                    let seq = self.said(Some(message), data, flight).await?;
+                    shared.sessions.asked(&flight.session, &request.id, seq);
+                }
+                Message::Notification(_) => self.note(Some(message), data, flight).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer_event(
+        &mut self,
+        status: u16,
+        response: &Response,
+        message: &Message,
+        data: &[u8],
+        flight: &mut Flight,
+    ) -> Result<(), Refusal> {
+        let shared = self.worker.shared.clone();
+        let Some(id) = &response.id else { return self.said(Some(message), data, flight).await.map(drop) };
+        let waiting = match flight.open.iter().position(|call| call.id == *id) {
+            Some(at) => Waiting { seq: flight.seq, call: flight.open.remove(at), since: flight.started },
+            None => match shared.sessions.answered(&flight.session, id) {
+                Some(waiting) => waiting,
+                // A resumed stream may replay an answer that was given before: on record, and harmless.
+                None => return self.said(Some(message), data, flight).await.map(drop),
+            },
+        };
+        let own = waiting.seq == flight.seq;
+        let effect = if own && !flight.open.is_empty() { Effect::None } else { Effect::Closes(waiting.seq) };
+        self.remember(response, flight);
+        let payload = Payload::of_message(data, shared.config.audit.max_body);
+        let answered = Answered { seq: waiting.seq, call: Some(&waiting.call), since: waiting.since };
+        // The status of a stream that was opened for something else says nothing of this call.
+        let status = own.then_some(status);
+        match self.outcome(status, Some(response), Some(payload), answered, &flight.session, effect).await {
+            Ok(_) => {
+                flight.closed |= own && effect != Effect::None;
+                Ok(())
+            }
+            Err(Lost::Answer(refusal) | Lost::Cut(refusal)) => {
+                flight.open.push(waiting.call);
+                Err(refusal)
+            }
+            Err(Lost::ClientGone) => Ok(()),
+        }
+    }
+
+    /// Records a message that can have an effect, durably, before it is released.
+    async fn said(&self, message: Option<&Message>, data: &[u8], flight: &Flight) -> Result<u64, Refusal> {
+        let body = self.message(message, data, flight);
+        self.record(Kind::Message, &body, Effect::None).await.map_err(Refusal::from)
+    }
+
+    /// Records a message that has no effect: its record stands before that of the answer, and nothing waits for it.
+    async fn note(&self, message: Option<&Message>, data: &[u8], flight: &Flight) -> Result<(), Refusal> {
+        let audit = &self.worker.shared.audit;
+        if audit.is_behind() {
+            // A server that floods its client waits for the disk.
+            return self.said(message, data, flight).await.map(drop);
+        }
+        let body = record::bytes(&self.message(message, data, flight));
+        audit.append_behind(Entry { kind: Kind::Message, body, effect: Effect::None }, self.config().durability).map_err(Refusal::from)
+    }
+
+    fn message<'a>(&'a self, message: Option<&'a Message>, data: &'a [u8], flight: &'a Flight) -> record::Message<'a> {
+        record::Message {
+            server: &self.config().name,
+            session: Some(&flight.session),
+            from: "server",
+            request: Some(flight.seq),
+            call: message.map(Call::of),
+            payload: match message {
+                Some(_) => Payload::of_message(data, self.worker.shared.config.audit.max_body),
+                None => Payload::new(data, self.worker.shared.config.audit.max_body),
+            },
+        }
+    }
+
+    /// The answer of a call in flight will come on another connection, or never.
+    pub(super) fn park(&self, flight: &mut Flight) {
+        for call in flight.open.drain(..) {
+            self.worker.shared.sessions.park(&flight.session, Waiting { seq: flight.seq, call, since: flight.started });
+        }
+    }
+
+    /// The answer came here after all, or will not come: what is still parked is this exchange's again.
+    pub(super) fn unpark(&self, flight: &mut Flight) {
+        for call in flight.parked.drain(..) {
+            if let Some(waiting) = self.worker.shared.sessions.answered(&flight.session, &call.id) {
+                flight.open.push(waiting.call);
+            }
+        }
+    }
+}
+
+/// Events that carry nothing to wait for leave together with those before them.
+fn waits_for_record(event: &Event) -> bool {
+    event.data.is_some()
+}
