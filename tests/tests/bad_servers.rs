@@ -224,15 +224,42 @@ fn an_event_longer_than_is_inspected_is_withheld() -> Result {
     stream_cut(&post(&call(1)), &chunk(&event(&json!({ "jsonrpc": "2.0", "id": 1, "result": { "x": "x".repeat(70 << 10) } }))), "upstream")
 }
 
-/// In 2026-07-28 no other connection can bring the answer.
-#[test]
-fn a_stream_that_ends_without_the_answer_ends_with_an_error() -> Result {
+/// A call of 2026-07-28, in which closing the connection is what cancels.
+fn stateless_call() -> Vec<u8> {
     let body = tool_call(1, "look", &json!({})).to_string();
     let fields = format!(
         "Content-Type: application/json\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: look\r\nContent-Length: {}\r\n",
         body.len()
     );
-    stream_cut(&request("POST", "/mcp", &fields, body.as_bytes()), "0\r\n\r\n", "upstream")
+    request("POST", "/mcp", &fields, body.as_bytes())
+}
+
+/// In 2026-07-28 no other connection can bring the answer.
+#[test]
+fn a_stream_that_ends_without_the_answer_ends_with_an_error() -> Result {
+    stream_cut(&stateless_call(), "0\r\n\r\n", "upstream")
+}
+
+#[test]
+fn a_client_that_leaves_with_its_answer_leaves_one_outcome_on_record() -> Result {
+    let mut stage = Stage::new(|server| server, "")?;
+    let listener = stage.listen()?;
+    let mut client = stage.connect()?;
+    client.send(stateless_call())?;
+    let mut server = stage.accept(&listener)?;
+    server.message()?;
+    server.send([EVENTS, &chunk(&event(&result(&json!(1))))].concat())?;
+    client.until(&event(&result(&json!(1))))?;
+    drop(client);
+    // The server sees the connection end: whatever the gateway says of it has been said.
+    server.rest()?;
+    stage.gateway.drain()?;
+    let records = stage.gateway.records()?;
+    let outcomes: Vec<_> = records.iter().filter(|record| record.kind() == "answer").collect();
+    assert_eq!(outcomes.len(), 1, "{outcomes:#?}");
+    assert_eq!(outcomes[0].body()["outcome"]["status"], 200, "{}", outcomes[0].line);
+    assert!(outcomes[0].body()["outcome"].get("gateway").is_none(), "{}", outcomes[0].line);
+    Ok(())
 }
 
 /// What the server broke off is broken off for the client too: it may know how to take it up again.
