@@ -243,7 +243,7 @@ mod tests {
             let whole = show(&bytes, max);
             prop_assert_eq!(&whole, &serde_json::to_string(&Payload::from_parts(&bytes, digest, max)).unwrap());
             prop_assert!(!whole.contains(['\n', '\r']));
-            let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
+            let value: Value = serde_json::from_str(&whole).unwrap();
             prop_assert_eq!(value["sha256"].as_str().unwrap(), Digest::of(&bytes).to_string());
             prop_assert_eq!(value["size"].as_u64().unwrap(), bytes.len() as u64);
         }
