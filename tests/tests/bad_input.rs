@@ -30,7 +30,12 @@ struct Case {
 
 /// Each on a connection of its own; then a good call, which is all that the server ever sees.
 fn all_refused(cases: Vec<Case>) -> Result {
-    let (mut stage, server) = stage()?;
+    all_refused_where("deny", cases)
+}
+
+fn all_refused_where(other: &str, cases: Vec<Case>) -> Result {
+    let mut stage = Stage::new(|server| server.other(other), "")?;
+    let server = stage.serve(answers)?;
     for Case { name, bytes, refused } in cases {
         let mut client = stage.connect()?;
         client.send(bytes)?;
@@ -108,6 +113,48 @@ fn what_is_not_mcp_on_a_server_that_has_nothing_else() -> Result {
         case("TLS", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", 400),
         case("SSH", b"SSH-2.0-client\r\n", 400),
     ])
+}
+
+/// `other = "pass"` lets other traffic by, and not MCP in its clothes.
+#[test]
+fn what_could_carry_mcp_past_the_reader_where_other_traffic_passes() -> Result {
+    let body = call(1).to_string();
+    let escaped = body.replace("jsonrpc", r"json\u0072pc");
+    let plain =
+        |target, fields: String, body: &str| request("POST", target, &format!("Content-Type: text/plain\r\n{fields}"), body.as_bytes());
+    let whole = |target, body: &str| plain(target, format!("Content-Length: {}\r\n", body.len()), body);
+    let chunks = plain("/mcp/", "Transfer-Encoding: chunked\r\n".into(), &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
+    let case = |name, bytes, status| Case { name, bytes, refused: (status, -32600, "not-mcp") };
+    all_refused_where(
+        "pass",
+        vec![
+            case("as text", whole("/mcp/", &body), 403),
+            case("as text, with an escape", whole("/mcp/", &escaped), 403),
+            case("as text, in chunks", chunks, 403),
+            case("WebSocket", request("GET", "/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\n", b""), 400),
+            case("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400),
+        ],
+    )
+}
+
+#[test]
+fn other_http_passes_where_it_may_and_is_on_record() -> Result {
+    let mut stage = Stage::new(|server| server.other("pass"), "")?;
+    let server = stage.serve(|_| b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\npage".into())?;
+    let mut client = stage.connect()?;
+    let form = request("POST", "/search", "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n", b"q=1");
+    for bytes in [request("GET", "/index.html", "", b""), form] {
+        client.send(bytes)?;
+        assert_eq!(client.message()?.body, b"page");
+    }
+    assert_eq!(server.seen().len(), 2);
+    let records = stage.gateway.records()?;
+    let of = |kind: &str| records.iter().filter(|record| record.kind() == kind).collect::<Vec<_>>();
+    let targets: Vec<_> = of("request").iter().map(|record| record.body()["http"]["target"].clone()).collect();
+    assert_eq!(targets, ["/index.html", "/search"]);
+    let outcomes: Vec<_> = of("answer").iter().map(|record| record.body()["outcome"]["status"].clone()).collect();
+    assert_eq!(outcomes, [200, 200]);
+    Ok(())
 }
 
 /// A POST of these bytes, in a revision without `Mcp-*` fields.
