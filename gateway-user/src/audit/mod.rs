@@ -15,7 +15,7 @@
 //! The main path: [`Appender::append`] hashes the body on the caller's thread and queues it; the
 //! writer (one thread, tokio-uring) numbers and chains what is queued, writes it in one go,
 //! and wakes every caller. [`verify`] reads the files back and believes nothing but the bytes.
-//! The format is `docs/audit-format.md`; [`format`] is that page as code, and does no I/O.
+//! The format is `docs/audit-format.md`; [`format`](mod@format) is that page as code, and does no I/O.
 
 mod append;
 mod disk;

@@ -1,9 +1,9 @@
 //! The data plane: the only code that does network I/O for calls.
 //!
-//! The path of a connection, in the order of the files: [`worker`] accepts it, [`connection`] learns its origin and reads heads,
-//! [`exchange`] reads, decides and records a request, [`forward`] forwards it, [`answer`] records and gives back what the server says,
-//! [`events`] does so for streams of events.
-//! [`tunnel`] copies what is not HTTP. What is decided from bytes is decided in [`crate::wire`] and [`crate::mcp`], without I/O.
+//! The path of a connection, in the order of the files: `worker` accepts it, `connection` learns its origin and reads heads,
+//! `exchange` reads, decides and records a request, `forward` forwards it, `answer` records and gives back what the server says,
+//! `events` does so for streams of events.
+//! `tunnel` copies what is not HTTP. What is decided from bytes is decided in [`crate::wire`] and [`crate::mcp`], without I/O.
 
 mod answer;
 mod connection;
