@@ -74,6 +74,8 @@ impl Figures {
 /// The machine lacks something, by name; or a contestant failed.
 pub fn run(plan: Plan, json: Option<&Path>) -> anyhow::Result<()> {
     needs::require()?;
+    // Before anything else writes to the disk.
+    let machine = Machine::here(tempfile::tempdir()?.path())?;
     let upstream = Upstream::start()?;
     let mut running = Vec::new();
     for entry in &ENTRIES {
@@ -82,7 +84,6 @@ pub fn run(plan: Plan, json: Option<&Path>) -> anyhow::Result<()> {
             None => running.push((entry, (entry.start)(&upstream).with_context(|| format!("{} does not start", entry.name))?)),
         }
     }
-    let machine = Machine::here(tempfile::tempdir()?.path())?;
     let results = measure(plan, &running)?;
     let comparison = Comparison { machine, body: BODY, results };
     comparison.print();
