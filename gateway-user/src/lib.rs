@@ -10,4 +10,5 @@ pub mod config;
 pub mod mcp;
 pub mod proxy;
 pub mod ship;
+pub mod tls;
 pub mod wire;
