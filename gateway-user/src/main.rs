@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use gateway_user::{audit, capture::guard, config};
 
 mod admin;
+mod ca;
 mod service;
 
 /// Puts every MCP request of an agent host on the record, before it has an effect.
@@ -59,6 +60,9 @@ enum Command {
     /// Load, show or remove the kernel programs that capture connections
     #[command(subcommand, after_help = GUARD_EXAMPLES)]
     Guard(Guard),
+    /// Make, replace and show the gateway's certificate authority, and let this host trust it
+    #[command(subcommand, after_help = ca::EXAMPLES)]
+    Ca(ca::Ca),
     /// Read and check the audit log
     #[command(subcommand, after_help = AUDIT_EXAMPLES)]
     Audit(Audit),
@@ -174,6 +178,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             say(&if json { format!("{}\n", serde_json::to_string_pretty(&status)?) } else { status.to_string() })?;
             return Ok(if status.up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Ca(command) => return ca::run(command),
         Command::Audit(Audit::Tail { config: file, dir, last, follow, server, method, json }) => {
             let dir = match dir {
                 Some(dir) => dir,

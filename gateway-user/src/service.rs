@@ -66,7 +66,7 @@ pub(crate) fn guard_config(config: &Config) -> anyhow::Result<guard::GuardConfig
 }
 
 /// The ids of a user of /etc/passwd, by name or number.
-fn user_ids(name: &str) -> anyhow::Result<(u32, u32)> {
+pub(crate) fn user_ids(name: &str) -> anyhow::Result<(u32, u32)> {
     let passwd = std::fs::read_to_string("/etc/passwd").context("/etc/passwd cannot be read")?;
     passwd
         .lines()

@@ -80,6 +80,12 @@ impl Certificate {
         (self.not_before..=self.not_after).contains(&now)
     }
 
+    /// Whether it is valid now.
+    #[must_use]
+    pub fn is_valid_now(&self) -> bool {
+        self.is_valid_at(super::now())
+    }
+
     /// Whether it may vouch for another authority's certificate.
     #[must_use]
     pub fn may_vouch_for_authorities(&self) -> bool {

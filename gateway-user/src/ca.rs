@@ -1,0 +1,192 @@
+//! `mcp-gateway ca`: the certificate authority, and the trust in it on this host.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::Subcommand;
+use gateway_user::{
+    config::Config,
+    tls::authority::{self, Authority, Certificate, Host, Owner, Site, day},
+};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use serde_json::json;
+
+use crate::{ConfigFile, load, say, service};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  sudo mcp-gateway ca init                   Once, for the https servers of the configuration
+  sudo mcp-gateway ca trust --unit my-agent  Let this host's runtimes and this unit trust it
+  sudo mcp-gateway ca trust --check          Does every runtime here trust it?
+  sudo mcp-gateway ca rotate                 Once a year, or when there is a new https server
+  sudo mcp-gateway ca show --pem > ca.pem    For containers and other machines";
+
+#[derive(Subcommand)]
+pub(crate) enum Ca {
+    /// Make the authority: it can vouch for the configured https servers and for nothing else
+    Init(ConfigFile),
+    /// Use an authority that somebody else made, such as a sub-CA of your own PKI
+    Import {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Its certificate, and after it those above it up to the root, as PEM
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        /// Its private key, as PEM without a password
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Put it in the place of the present one, whose key is destroyed
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Show the authority and which servers it covers; exits 0 only when it is valid and covers every https server
+    Show {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON
+        #[arg(long, conflicts_with = "pem")]
+        json: bool,
+        /// Print the roots that clients are to trust, as PEM
+        #[arg(long)]
+        pem: bool,
+    },
+    /// Replace key and root; clients that trust only the present root go on until it ends
+    Rotate {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Go on even when this cuts off clients that trust only an older root
+        #[arg(long)]
+        without_overlap: bool,
+    },
+}
+
+/// Carries out a `ca` command.
+///
+/// # Errors
+/// It could not be done; says what to do.
+pub(crate) fn run(command: Ca) -> anyhow::Result<ExitCode> {
+    // What is in memory here must not come to lie in a core dump, nor be read by another process of the same user.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("core dumps cannot be switched off")?;
+    let (Ca::Init(file) | Ca::Import { config: file, .. } | Ca::Show { config: file, .. } | Ca::Rotate { config: file, .. }) = &command;
+    let Some(config) = load(file)? else { return Ok(ExitCode::FAILURE) };
+    let hosts = https_hosts(&config)?;
+    match command {
+        Ca::Init(_) => {
+            let root = authority::init(site(&config, &hosts)?)?;
+            say(&format!("made {}\n{}{NEXT}", config.ca.dir.display(), described(&root)))?;
+        }
+        Ca::Import { certificate, key, replace, .. } => {
+            let own = authority::import(site(&config, &hosts)?, &certificate, &key, replace)?;
+            say(&format!("imported into {}\n{}{NEXT}", config.ca.dir.display(), described(&own)))?;
+        }
+        Ca::Rotate { without_overlap, .. } => {
+            let rotated = authority::rotate(site(&config, &hosts)?, without_overlap)?;
+            say(&format!("rotated {}\n{}{}{NEXT}", config.ca.dir.display(), described(&rotated.root), overlap(&rotated)))?;
+        }
+        Ca::Show { json, pem, .. } => return show(&config, json, pem),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const NEXT: &str = "\
+next: `mcp-gateway ca trust` on every host whose clients are captured, then restart the gateway
+";
+
+/// The hosts of the configured https servers, each once.
+fn https_hosts(config: &Config) -> anyhow::Result<Vec<Host>> {
+    let mut hosts = Vec::new();
+    for server in config.servers.iter().filter(|server| server.url.tls) {
+        hosts.push(Host::parse(&server.url.host).with_context(|| format!("server `{}`", server.name))?);
+    }
+    hosts.sort();
+    hosts.dedup();
+    Ok(hosts)
+}
+
+/// Root gives what it makes to the gateway's user, who is to mint without being root.
+fn site<'a>(config: &'a Config, hosts: &'a [Host]) -> anyhow::Result<Site<'a>> {
+    let owner = if rustix::process::geteuid().is_root() {
+        let (uid, gid) = service::user_ids(&config.capture.user)?;
+        Some(Owner { uid, gid })
+    } else {
+        None
+    };
+    Ok(Site { dir: &config.ca.dir, owner, hosts })
+}
+
+fn described(certificate: &Certificate) -> String {
+    let permitted = certificate.constraints.permitted();
+    let permitted = if permitted.is_empty() { "everything: it has no name constraints".into() } else { permitted.join(", ") };
+    format!(
+        "  subject    {}\n  sha-256    {}\n  valid      {} to {}\n  permitted  {permitted}\n",
+        certificate.subject,
+        certificate.fingerprint(),
+        day(certificate.not_before),
+        day(certificate.not_after),
+    )
+}
+
+/// What a rotation means for clients.
+fn overlap(rotated: &authority::Rotated) -> String {
+    let mut text = String::new();
+    if rotated.overlaps {
+        let (old, end) = (&rotated.old.subject, day(rotated.old.not_after));
+        text.push_str(&format!("clients that trust only `{old}` go on until {end}; its key is destroyed\n"));
+    }
+    for host in &rotated.new_only {
+        text.push_str(&format!("{host}: only clients that trust the new root, because the old one may not vouch for it\n"));
+    }
+    for root in &rotated.cut_off {
+        text.push_str(&format!("no longer honoured: `{}`; clients that trust only it are cut off\n", root.subject));
+    }
+    text
+}
+
+fn show(config: &Config, json: bool, pem: bool) -> anyhow::Result<ExitCode> {
+    let authority = Authority::open(&config.ca.dir)?;
+    let own = authority.certificate();
+    let servers: Vec<_> = config.servers.iter().filter(|server| server.url.tls).collect();
+    let is_fine = own.is_valid_now() && servers.iter().all(|server| authority.covers(&server.url.host));
+    let others: Vec<_> = authority.roots().filter(|root| root.fingerprint() != own.fingerprint()).collect();
+    let text = if pem {
+        let roots: String = authority.roots().map(Certificate::pem).collect();
+        anyhow::ensure!(!roots.is_empty(), "`{}` was imported without its root: that is what clients are to trust", own.subject);
+        roots
+    } else if json {
+        let servers = servers
+            .iter()
+            .map(|server| json!({ "name": server.name, "host": server.url.host, "covered": authority.covers(&server.url.host) }));
+        let mut value = facts(own);
+        value["imported"] = json!(!own.is_root());
+        value["valid"] = json!(own.is_valid_now());
+        value["permitted"] = json!(own.constraints.permitted());
+        value["servers"] = servers.collect();
+        value["other_roots"] = others.iter().map(|root| facts(root)).collect();
+        format!("{}\n", serde_json::to_string_pretty(&value)?)
+    } else {
+        let mut text = described(own);
+        if !own.is_valid_now() {
+            text.push_str("not valid now: no call to an https server is served\n");
+        }
+        for server in servers {
+            let covered = if authority.covers(&server.url.host) { "covered" } else { "NOT COVERED: `mcp-gateway ca rotate`" };
+            text.push_str(&format!("  server     {} ({}): {covered}\n", server.name, server.url.host));
+        }
+        for root in others {
+            let what = if own.is_root() { "in overlap" } else { "its root" };
+            text.push_str(&format!("  {what:10} {} until {}, sha-256 {}\n", root.subject, day(root.not_after), root.fingerprint()));
+        }
+        text
+    };
+    say(&text)?;
+    Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn facts(certificate: &Certificate) -> serde_json::Value {
+    json!({
+        "subject": certificate.subject,
+        "sha256": certificate.fingerprint(),
+        "not_before": jiff::Timestamp::from_second(certificate.not_before).ok().map(|time| time.to_string()),
+        "not_after": jiff::Timestamp::from_second(certificate.not_after).ok().map(|time| time.to_string()),
+    })
+}
