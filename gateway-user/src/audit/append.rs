@@ -39,7 +39,7 @@ pub enum AppendError {
         /// The first error, with the file.
         cause: Arc<str>,
     },
-    /// No room on the disk, or `max_total_bytes` reached.
+    /// No room on the disk, or the limit on the whole log reached.
     #[error("the audit log is full: {cause}; make room, and the gateway goes on by itself")]
     Full {
         /// What has run out.

@@ -95,7 +95,7 @@ pub(super) fn prepare(dir: &Path, size: u64, max_total: Option<u64>) -> io::Resu
             total += fs::metadata(segment.path)?.len();
         }
         if total > max {
-            let what = format!("the log may take {max} bytes (`max_total_bytes`), and another segment would make it {total}");
+            let what = format!("the log may take {max} bytes (`audit.max_total`), and another segment would make it {total}");
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
         }
     }

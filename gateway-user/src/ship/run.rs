@@ -73,14 +73,23 @@ impl Shipper {
     async fn read(&mut self) -> Result<Option<Batch>, ShipError> {
         let committed = *self.committed.borrow_and_update();
         let reader = self.reader.clone();
-        let read = spawn_blocking(move || Ok((reader.batch(committed)?, reader.backlog(committed)?))).await;
-        let (batch, bytes) = read.unwrap_or_else(|died| Err(ShipError::Log { path: self.options.dir.clone(), what: died.to_string() }))?;
+        let read = spawn_blocking(move || reader.batch(committed)).await;
+        let batch = read.unwrap_or_else(|died| Err(ShipError::Log { path: self.options.dir.clone(), what: died.to_string() }))?;
+        self.measure(committed).await;
         let metrics = &self.metrics;
-        metrics.backlog_records.store(committed.next - self.reader.place.next, Ordering::Relaxed);
-        metrics.backlog_bytes.store(bytes, Ordering::Relaxed);
         let oldest = batch.as_ref().and_then(|batch| batch.at.parse::<jiff::Timestamp>().ok());
         metrics.oldest.store(oldest.map_or(0, |at| at.as_millisecond()), Ordering::Relaxed);
         Ok(batch)
+    }
+
+    /// Keeps the backlog's metrics up to date, also while the stream takes nothing.
+    async fn measure(&self, committed: Committed) {
+        let reader = self.reader.clone();
+        self.metrics.backlog_records.store(committed.next.saturating_sub(self.reader.place.next), Ordering::Relaxed);
+        // What cannot be read is reported when it is to be shipped.
+        if let Ok(Ok(bytes)) = spawn_blocking(move || reader.backlog(committed)).await {
+            self.metrics.backlog_bytes.store(bytes, Ordering::Relaxed);
+        }
     }
 
     async fn wait_for_more(&mut self) {
@@ -100,6 +109,8 @@ impl Shipper {
         while let Err(why) = self.client.send(batch.data.clone()).await {
             self.report(failures, &why);
             failures += 1;
+            let committed = *self.committed.borrow();
+            self.measure(committed).await;
             self.pause(failures).await;
             if self.time_is_up() {
                 return false;

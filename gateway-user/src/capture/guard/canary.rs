@@ -7,6 +7,8 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     os::fd::{AsRawFd as _, RawFd},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use gateway_common::{CANARY_ADDRESS, CANARY_PORT, Reason};
@@ -41,10 +43,24 @@ struct Findings {
 
 const WORDS: usize = size_of::<Findings>() / size_of::<i32>();
 
+/// Listens where the canary flies to. Another guard that comes up at this moment has the place for a part of a second.
+fn perch() -> io::Result<TcpListener> {
+    let address = (Ipv4Addr::from(CANARY_ADDRESS), CANARY_PORT);
+    let mut tries = 0;
+    let listener = loop {
+        tries += 1;
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 30 => thread::sleep(Duration::from_millis(100)),
+            other => break other?,
+        }
+    };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// Connects from within the cgroup and sees what becomes of it.
 pub(super) fn fly(cgroup: &Path, counters: &PerCpu) -> Result<Canary, GuardError> {
-    let address = (Ipv4Addr::from(CANARY_ADDRESS), CANARY_PORT);
-    let listener = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener)).map_err(|error| {
+    let listener = perch().map_err(|error| {
         let [a, b, c, d] = CANARY_ADDRESS;
         GuardError::Canary(format!("it cannot be shown, because {a}.{b}.{c}.{d}:{CANARY_PORT} is not free: {error}"))
     })?;
@@ -153,7 +169,7 @@ impl Drop for Nest {
         for _ in 0..50 {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    thread::sleep(Duration::from_millis(10));
                 }
                 _ => return,
             }
