@@ -19,6 +19,7 @@ use gateway_user::{
     config::{Config, ServerConfig},
     proxy::{self, Shared},
     ship::{self, Ship, ShipOptions},
+    tls::Tls,
 };
 
 use crate::admin;
@@ -92,6 +93,7 @@ fn resolve(server: &ServerConfig) -> anyhow::Result<Vec<IpAddr>> {
 /// # Errors
 /// Something that it needs is missing: the guard, the log, a port. Nothing was served then.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    let tls = Tls::new(&config)?;
     let capture = Capture::open(&config.capture.pins)?;
     let mut kernel_log = capture.kernel_log()?;
     let options =
@@ -104,7 +106,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         tracing::warn!(calls = recovered.unknown.len(), "calls were in flight when the gateway last ended: their outcome is unknown");
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let shared = Shared::new(config, capture, log.appender(), workers);
+    let shared = Shared::new(config, capture, tls, log.appender(), workers);
     let control = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
 
     control.block_on(async {

@@ -110,7 +110,6 @@ fn what_is_not_mcp_on_a_server_that_has_nothing_else() -> Result {
         case("another method", &request("PUT", "/mcp", "Content-Length: 2\r\n", b"{}"), 403),
         case("WebSocket", &request("GET", "/mcp", "Connection: Upgrade\r\nUpgrade: websocket\r\n", b""), 400),
         case("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 400),
-        case("TLS", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", 400),
         case("SSH", b"SSH-2.0-client\r\n", 400),
     ])
 }

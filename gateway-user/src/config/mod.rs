@@ -28,6 +28,8 @@ pub use value::ServerUrl;
 pub struct Config {
     /// How connections are captured.
     pub capture: CaptureConfig,
+    /// The gateway's own certificate authority.
+    pub ca: CaConfig,
     /// The governed servers, in file order.
     pub servers: Vec<ServerConfig>,
     /// Sizes and times.
@@ -59,6 +61,13 @@ pub struct CaptureConfig {
     pub max_pending: u32,
 }
 
+/// `[ca]`
+#[derive(Debug, Clone)]
+pub struct CaConfig {
+    /// The directory of the authority's certificates and key.
+    pub dir: PathBuf,
+}
+
 /// `[[server]]`
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -70,6 +79,26 @@ pub struct ServerConfig {
     pub other: Other,
     /// When a record counts as written.
     pub durability: Durability,
+    /// How a server of an `https` URL is recognised.
+    pub tls: TlsConfig,
+}
+
+/// What a server's certificate is checked against, and what the server is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The authorities that may vouch for the server, as a PEM file; the system's when absent.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate that the gateway shows to the server.
+    pub client: Option<CertificateFiles>,
+}
+
+/// A certificate chain and its private key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, the leaf first.
+    pub certificate: PathBuf,
+    /// The leaf's private key.
+    pub key: PathBuf,
 }
 
 impl ServerConfig {

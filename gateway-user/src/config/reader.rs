@@ -10,11 +10,12 @@ use toml::{
 use crate::capture::CANARY_SERVER;
 
 use super::{
-    AdminConfig, AuditConfig, CaptureConfig, Config, Durability, Errors, Fault, KinesisConfig, Limits, Other, ServerConfig,
+    AdminConfig, AuditConfig, CaConfig, CaptureConfig, CertificateFiles, Config, Durability, Errors, Fault, KinesisConfig, Limits, Other,
+    ServerConfig, TlsConfig,
     value::{self, ServerUrl},
 };
 
-const TABLES: &[&str] = &["capture", "server", "limits", "audit", "kinesis", "admin"];
+const TABLES: &[&str] = &["capture", "ca", "server", "limits", "audit", "kinesis", "admin"];
 
 pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let mut faults = Faults { file, text, found: Vec::new() };
@@ -37,6 +38,10 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
         port: section.number(&mut faults, "port", 0..=65_535, 0).try_into().unwrap_or(0),
         max_pending: section.number(&mut faults, "max_pending", 1..=1_000_000, 65_536).try_into().unwrap_or(65_536),
     };
+    section.finish(&mut faults);
+
+    let mut section = top.section(&mut faults, "ca");
+    let ca = CaConfig { dir: section.path(&mut faults, "dir").unwrap_or_else(|| PathBuf::from("/var/lib/mcp-gateway/ca")) };
     section.finish(&mut faults);
 
     let mut section = top.section(&mut faults, "limits");
@@ -84,7 +89,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let servers = servers(&mut top, &mut faults);
     top.finish(&mut faults);
     if faults.found.is_empty() {
-        return Ok(Config { capture, servers, limits, audit, kinesis, admin });
+        return Ok(Config { capture, ca, servers, limits, audit, kinesis, admin });
     }
     faults.found.sort_by_key(|fault| fault.line);
     Err(Errors(faults.found))
@@ -121,13 +126,14 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerConf
         };
         let other = section.choice(faults, "other", &[("deny", Other::Deny), ("pass", Other::Pass)]);
         let durability = section.choice(faults, "durability", &[("sync", Durability::Sync), ("os", Durability::Os)]);
+        let tls = tls(&mut section, faults, url.as_ref().is_none_or(|url| url.tls));
         let (span, name_span) = (section.span_of("url"), section.span_of("name"));
         section.finish(faults);
         if let Some(url) = url {
             if let Some(same) = servers.iter().find(|server| server.url == url) {
                 faults.add(span, "server.url", format!("`{}` has this URL already: one server has one table", same.name));
             }
-            let server = ServerConfig { name, url, other, durability };
+            let server = ServerConfig { name, url, other, durability, tls };
             if server.id() == CANARY_SERVER || servers.iter().any(|other| other.id() == server.id() && other.name != server.name) {
                 let message = format!("`{}` has the same number in the kernel as another name: choose another", server.name);
                 faults.add(name_span, "server.name", message);
@@ -136,6 +142,28 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerConf
         }
     }
     servers
+}
+
+fn tls(section: &mut Section<'_, '_>, faults: &mut Faults<'_>, is_https: bool) -> TlsConfig {
+    let ca_file = section.path(faults, "ca_file");
+    let certificate = section.path(faults, "client_certificate");
+    let key = section.path(faults, "client_key");
+    for (name, value) in [("ca_file", &ca_file), ("client_certificate", &certificate), ("client_key", &key)] {
+        if value.is_some() && !is_https {
+            faults.add(section.span_of(name), &section.named(name), "is for an https:// server, and this one's URL is http://".into());
+        }
+    }
+    let client = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
+        (None, None) => None,
+        (given, _) => {
+            let (there, missing) =
+                if given.is_some() { ("client_certificate", "client_key") } else { ("client_key", "client_certificate") };
+            faults.add(section.span_of(there), &section.named(missing), format!("is missing: `{there}` is of no use without it"));
+            None
+        }
+    };
+    TlsConfig { ca_file, client }
 }
 
 struct Faults<'a> {

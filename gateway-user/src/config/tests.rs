@@ -43,8 +43,13 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn an_https_server_is_refused_rather_than_watched_as_ciphertext() {
-    assert!(faults("[[server]]\nname = \"a\"\nurl = \"https://x/mcp\"\n").contains("does not open TLS"));
+fn what_only_https_servers_have_is_refused_elsewhere_and_half_a_certificate_is_none() {
+    let https = "[[server]]\nname = \"a\"\nurl = \"https://x/mcp\"\n";
+    let config = parse("g.toml", &format!("{https}ca_file = \"c\"\nclient_certificate = \"p\"\nclient_key = \"k\"\n")).unwrap();
+    assert_eq!((config.servers[0].url.port, config.servers[0].tls.ca_file.as_deref()), (443, Some("c".as_ref())));
+    assert!(config.servers[0].tls.client.is_some());
+    assert!(faults(&format!("{https}client_key = \"k\"\n")).starts_with("g.toml:4: server.client_certificate: is missing"));
+    assert!(faults(&format!("{SERVER}ca_file = \"c\"\n")).starts_with("g.toml:4: server.ca_file: is for an https:// server"));
 }
 
 #[test]
@@ -69,8 +74,8 @@ fn values_that_cannot_work_together_are_named() {
 #[test]
 fn addresses_of_both_families_and_defaults_of_urls() {
     let url = |url: &str| parse("g.toml", &format!("[[server]]\nname = \"a\"\nurl = \"{url}\"\n")).map(|c| c.servers[0].url.clone());
-    assert_eq!(url("http://[::1]:81/x?y").unwrap(), ServerUrl { host: "::1".into(), port: 81, path: "/x?y".into() });
-    assert_eq!(url("http://h").unwrap(), ServerUrl { host: "h".into(), port: 80, path: "/".into() });
+    assert_eq!(url("http://[::1]:81/x?y").unwrap(), ServerUrl { tls: false, host: "::1".into(), port: 81, path: "/x?y".into() });
+    assert_eq!(url("http://h").unwrap(), ServerUrl { tls: false, host: "h".into(), port: 80, path: "/".into() });
     assert!(url("http://u:p@h/").unwrap_err().to_string().contains("credentials"));
 }
 

@@ -2,12 +2,14 @@
 
 use std::{fmt, time::Duration};
 
-/// Where a server's MCP endpoint is: `http://host[:port]/path`.
+/// Where a server's MCP endpoint is: `http://host[:port]/path`, or `https://`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUrl {
+    /// Whether it is `https`.
+    pub tls: bool,
     /// A name or an address, without brackets.
     pub host: String,
-    /// 80 unless the URL says otherwise.
+    /// 80, or 443 for `https`, unless the URL says otherwise.
     pub port: u16,
     /// Path and query, beginning with `/`.
     pub path: String,
@@ -15,24 +17,27 @@ pub struct ServerUrl {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.scheme();
         if self.host.contains(':') {
-            write!(f, "http://[{}]:{}{}", self.host, self.port, self.path)
+            write!(f, "{scheme}://[{}]:{}{}", self.host, self.port, self.path)
         } else {
-            write!(f, "http://{}:{}{}", self.host, self.port, self.path)
+            write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path)
         }
     }
 }
 
 impl ServerUrl {
+    /// `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => {
-                return Err("expected an http:// URL: this version does not open TLS, and would only see ciphertext. \
-                            Remove the server, or give the plain address behind its TLS terminator"
-                    .into());
-            }
-            _ => return Err(format!("expected http://host[:port]/path, got `{text}`")),
+        let (tls, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            _ => return Err(format!("expected http:// or https://host[:port]/path, got `{text}`")),
         };
         let (authority, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
@@ -52,9 +57,10 @@ impl ServerUrl {
             }
         };
         if host.is_empty() {
-            return Err(format!("expected http://host[:port]/path, got `{text}`"));
+            return Err(format!("expected http:// or https://host[:port]/path, got `{text}`"));
         }
         let port = match port {
+            None if tls => 443,
             None => 80,
             Some(port) => match port.parse() {
                 Ok(0) | Err(_) => return Err(format!("expected a port from 1 to 65535, got `{port}`")),
@@ -64,7 +70,7 @@ impl ServerUrl {
         if path.contains('#') || path.bytes().any(|b| !(0x21..=0x7e).contains(&b)) {
             return Err("the path holds a fragment, a space or a character that is not ASCII: percent-encode it".into());
         }
-        Ok(ServerUrl { host: host.to_owned(), port, path: path.to_owned() })
+        Ok(ServerUrl { tls, host: host.to_owned(), port, path: path.to_owned() })
     }
 }
 

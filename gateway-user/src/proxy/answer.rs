@@ -5,11 +5,13 @@ use std::{num::NonZeroUsize, time::Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::{
+    body::join,
     connection::{Connection, Next},
     forward::{Flight, Lost, RAN, unreachable_server},
     record::{self, OpenCall, Outcome, micros},
     refusal::Refusal,
     stream::Side,
+    upstream::Server,
 };
 use crate::{
     audit::{Digest, Effect, Kind, Payload},
@@ -34,12 +36,13 @@ pub(super) struct Answered<'a> {
     pub seq: u64,
     pub call: Option<&'a OpenCall>,
     pub since: Instant,
+    pub tls: Option<&'a record::Tls>,
 }
 
 impl<'a> Answered<'a> {
     /// The request that is being answered.
     fn own(flight: &'a Flight) -> Self {
-        Answered { seq: flight.seq, call: flight.open.first(), since: flight.started }
+        Answered { seq: flight.seq, call: flight.open.first(), since: flight.started, tls: flight.tls.as_deref() }
     }
 }
 
@@ -66,7 +69,7 @@ impl Connection {
             Shape::Stream => self.stream(&mut server, &head, &mut decoder, flight).await?,
         };
         if flight.sent && head.keep_alive && decoder.is_done() && server.buf.is_empty() && !server.ended() {
-            self.worker.pool.borrow_mut().put(self.origin.original, self.principal(), server);
+            self.worker.pool.borrow_mut().put(self.destination(), Server { side: server, tls: flight.tls.clone() });
         }
         Ok(next)
     }
@@ -171,6 +174,7 @@ impl Connection {
             session: Some(session),
             call: answered.call,
             outcome,
+            tls: answered.tls,
             payload,
         };
         self.worker.shared.metrics.answered(took);
@@ -280,17 +284,6 @@ pub(super) fn after_head(lost: Lost) -> Lost {
         Lost::Answer(refusal) => Lost::Cut(refusal),
         other => other,
     }
-}
-
-fn join(mut pieces: Vec<Bytes>) -> Bytes {
-    if pieces.len() <= 1 {
-        return pieces.pop().unwrap_or_default();
-    }
-    let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    for piece in &pieces {
-        joined.extend_from_slice(piece);
-    }
-    joined.freeze()
 }
 
 fn response(message: &Message) -> Option<&Response> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     audit::{AppendError, Effect, Entry, Kind, Payload},
     capture::{KernelOrigin, process, process::Process},
-    config::{Other, ServerConfig},
+    config::{Other, ServerConfig, ServerUrl},
     wire::http1::{Method, RequestHead, Sniff, parse_request, sniff},
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub origin: KernelOrigin,
     pub process: Process,
     pub client: Side,
+    /// What TLS with the client came to.
+    pub tls: Option<record::Tls>,
 }
 
 /// Why an exchange did not run to its end.
@@ -82,9 +84,14 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
         return stray(&worker, peer, Some(Caller { origin: &origin, process: &process }), "unknown-server", &message).await;
     };
     let server = candidates[0];
-    let mut connection = Connection { candidates, server, origin, process, client: Side::new(stream), worker: worker.clone() };
+    let mut connection = Connection { candidates, server, origin, process, client: Side::new(stream), tls: None, worker: worker.clone() };
     match connection.protocol().await {
-        Some(Sniff::Http) => connection.http().await,
+        Some(Sniff::Http) => connection.unprotected().await,
+        Some(Sniff::Tls) => {
+            if connection.secure().await {
+                connection.http().await;
+            }
+        }
         Some(other) => connection.not_http(other).await,
         None => {}
     }
@@ -94,7 +101,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
 async fn stray(worker: &Worker, peer: SocketAddr, caller: Option<Caller<'_>>, reason: &'static str, message: &str) {
     worker.shared.metrics.refused(reason);
     tracing::warn!(%peer, reason, "{message}");
-    let body = record::Refused { server: None, caller, peer: Some(peer), reason, message, http: None, payload: None };
+    let body = record::Refused { server: None, caller, peer: Some(peer), tls: None, reason, message, http: None, payload: None };
     let entry = Entry { kind: Kind::Refused, body: record::bytes(&body), effect: Effect::None };
     // The connection is closed whether or not this can be written; the log says itself when it cannot.
     let _ = worker.shared.audit.append(entry, crate::audit::Durability::Sync).await;
@@ -148,18 +155,35 @@ impl Connection {
     /// The client speaks something that is not HTTP/1.
     async fn not_http(&mut self, spoken: Sniff) {
         let protocol = match spoken {
-            Sniff::Tls => "tls",
             Sniff::Http2Preface => "http2",
             _ => "unknown",
         };
         // HTTP/2 could carry MCP past the reader: it is refused even where other protocols pass.
         if self.config().other == Other::Pass && spoken != Sniff::Http2Preface {
-            return tunnel::run(self, protocol).await;
+            return tunnel::run(self, protocol, None).await;
         }
         let name = self.config().name.clone();
         let message = format!("a connection to `{name}` spoke {protocol}, which is not MCP over HTTP/1.1");
         let refusal = Refusal::client(400, "not-mcp", message, "Speak MCP over HTTP/1.1, or ask the operator to set `other = \"pass\"`.");
         self.refuse(&refusal, None, &[]).await;
+    }
+
+    /// The servers here whose URLs are of a kind.
+    pub(super) fn only(&self, is: impl Fn(&ServerUrl) -> bool) -> Candidates {
+        let servers = &self.worker.shared.config.servers;
+        self.candidates.iter().copied().filter(|server| is(&servers[*server].url)).collect()
+    }
+
+    /// A client that speaks HTTP without TLS.
+    async fn unprotected(&mut self) {
+        let meant = self.only(|url| !url.tls);
+        let Some(server) = meant.first().copied() else {
+            let message = format!("`{}` is reached over TLS, and this connection spoke plain HTTP", self.config().name);
+            let refusal = Refusal::client(400, "not-mcp", message, "Use the server's https:// URL.");
+            return self.refuse(&refusal, None, &[]).await;
+        };
+        (self.candidates, self.server) = (meant, server);
+        self.http().await;
     }
 
     /// The exchanges of an HTTP/1 connection, one after the other.
@@ -220,7 +244,18 @@ impl Connection {
 
     /// Records and answers a refusal, then closes: what else the client has sent cannot be trusted to begin a request.
     pub(super) async fn refuse(&mut self, refusal: &Refusal, head: Option<&RequestHead>, body: &[u8]) {
-        let shared = self.worker.shared.clone();
+        let record = self.note_refusal(refusal, head, body).await;
+        let to = head.map_or(Method::Post, |head| head.method.clone());
+        let pieces = refusal::answer(refusal, record.as_deref(), &to, false);
+        let idle = self.worker.shared.config.limits.idle_timeout;
+        if self.client.send(pieces, idle).await.is_ok() && self.client.finish().await.is_ok() {
+            self.linger().await;
+        }
+    }
+
+    /// Records a refusal; gives the record's name, if it could be written.
+    pub(super) async fn note_refusal(&self, refusal: &Refusal, head: Option<&RequestHead>, body: &[u8]) -> Option<String> {
+        let shared = &self.worker.shared;
         shared.metrics.refused(refusal.reason);
         let max_body = shared.config.audit.max_body;
         let written = {
@@ -228,6 +263,7 @@ impl Connection {
                 server: Some(&self.config().name),
                 caller: Some(self.caller()),
                 peer: None,
+                tls: self.tls.as_ref(),
                 reason: refusal.reason,
                 message: &refusal.message,
                 http: head.map(HttpRequest::new),
@@ -236,17 +272,12 @@ impl Connection {
             self.record(Kind::Refused, &body, Effect::None).await
         };
         tracing::info!(server = self.config().name, pid = self.origin.tgid, side = ?refusal.side, reason = refusal.reason, "refused: {}", refusal.message);
-        let record = written.ok().map(|seq| format!("{}/{seq}", shared.audit.log_id()));
-        let to = head.map_or(Method::Post, |head| head.method.clone());
-        let pieces = refusal::answer(refusal, record.as_deref(), &to, false);
-        if self.client.send(pieces, shared.config.limits.idle_timeout).await.is_ok() && self.client.finish().await.is_ok() {
-            self.linger().await;
-        }
+        written.ok().map(|seq| format!("{}/{seq}", shared.audit.log_id()))
     }
 
     /// Takes what the client is still sending, within bounds: closing with unread bytes resets the connection, and the client
     /// would lose the answer that says why (RFC 9112 section 9.6).
-    async fn linger(&mut self) {
+    pub(super) async fn linger(&mut self) {
         const MOST: usize = 1 << 20;
         let deadline = Instant::now() + std::time::Duration::from_secs(2);
         let mut taken = 0;

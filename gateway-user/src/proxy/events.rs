@@ -56,7 +56,7 @@ impl Connection {
             match self.piece(server, decoder, flight).await {
                 Ok(Some(piece)) => splitter.push(piece),
                 Ok(None) => break,
-                Err(Lost::Answer(refusal)) => return Err(Lost::Cut(refusal)),
+                Err(Lost::Answer(refusal)) => return Err(Lost::Broken(refusal)),
                 Err(lost) => return Err(lost),
             }
         }
@@ -107,8 +107,11 @@ impl Connection {
         let Some(data) = event.data.as_ref().filter(|data| !data.is_empty()) else { return Ok(()) };
         let shared = self.worker.shared.clone();
         if event.kind() == b"endpoint" {
-            let path = mcp::endpoint_event(data, mcp::Base { scheme: "http", authority: &flight.host, target: &flight.target })
-                .map_err(|error| Refusal { reason: "malformed", ..Refusal::upstream(error.to_string(), RAN) })?;
+            let path = mcp::endpoint_event(
+                data,
+                mcp::Base { scheme: self.config().url.scheme(), authority: &flight.host, target: &flight.target },
+            )
+            .map_err(|error| Refusal { reason: "malformed", ..Refusal::upstream(error.to_string(), RAN) })?;
             flight.session = format!("{}:{path}", self.config().name);
             let path = path.split('?').next().unwrap_or_default().to_owned();
             shared.sessions.endpoint(self.server, path);
@@ -158,7 +161,7 @@ impl Connection {
         let effect = if own && !flight.open.is_empty() { Effect::None } else { Effect::Closes(waiting.seq) };
         self.remember(response, flight);
         let payload = Payload::of_message(data, shared.config.audit.max_body);
-        let answered = Answered { seq: waiting.seq, call: Some(&waiting.call), since: waiting.since };
+        let answered = Answered { seq: waiting.seq, call: Some(&waiting.call), since: waiting.since, tls: flight.tls.as_deref() };
         // The status of a stream that was opened for something else says nothing of this call.
         let status = own.then_some(status);
         match self.outcome(status, Some(response), Some(payload), answered, &flight.session, effect).await {
@@ -166,7 +169,7 @@ impl Connection {
                 flight.closed |= own && effect != Effect::None;
                 Ok(())
             }
-            Err(Lost::Answer(refusal) | Lost::Cut(refusal)) => {
+            Err(Lost::Answer(refusal) | Lost::Cut(refusal) | Lost::Broken(refusal)) => {
                 flight.open.push(waiting.call);
                 Err(refusal)
             }

@@ -2,20 +2,22 @@
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
+    body::{Body, looks_like_a_message},
     connection::{Connection, Next, Stop},
-    forward::{CONTINUE, Flight},
+    forward::Flight,
     record::{self, Call, Decision, HttpRequest, OpenCall},
     refusal::Refusal,
+    servers::host_alone,
 };
 use crate::{
     audit::{Effect, Kind, Payload},
     config::Other,
     mcp::{self, Id, Message},
     wire::{
-        http1::{BodyDecoder, Decoded, Framing, Method, RequestHead},
+        http1::{Method, RequestHead},
         media::{content_encoding, media_type},
     },
 };
@@ -32,6 +34,13 @@ impl Connection {
         }
         let path = head.target.split('?').next().unwrap_or_default();
         self.server = self.server_of(head, path);
+        if self.tls.is_some() && !self.is_host(head) {
+            let message =
+                format!("the request is for another host than `{}`, to which the TLS connection was made", self.config().url.host);
+            return Err(
+                Refusal::client(421, "host-mismatch", message, "Send a request to the host that the connection was made to.").into()
+            );
+        }
         let session = self.session(head, path);
         match head.method {
             Method::Post => {}
@@ -79,6 +88,11 @@ impl Connection {
         }
     }
 
+    fn is_host(&self, head: &RequestHead) -> bool {
+        let host = String::from_utf8_lossy(head.host().unwrap_or_default());
+        host_alone(&host).eq_ignore_ascii_case(&self.config().url.host)
+    }
+
     /// Whether MCP is expected at this path.
     fn is_endpoint(&self, path: &str) -> bool {
         let configured = self.config().url.path.split('?').next().unwrap_or_default();
@@ -111,50 +125,6 @@ impl Connection {
         }
     }
 
-    /// Reads the whole body, within the limit.
-    async fn body(&mut self, head: &RequestHead) -> Result<Bytes, Stop> {
-        let limits = &self.worker.shared.config.limits;
-        let (limit, idle) = (limits.inspected_body, limits.idle_timeout);
-        let too_large = || {
-            let message = format!("the request body is longer than the {limit} bytes that are inspected");
-            Refusal::client(413, "body-too-large", message, "Send less at once, or ask the operator to raise `limits.inspected_body`.")
-        };
-        if let Framing::Length(length) = head.framing
-            && usize::try_from(length).map_or(true, |length| length > limit)
-        {
-            return Err(too_large().into());
-        }
-        if head.expect_continue && self.client.buf.is_empty() {
-            self.client.send(vec![Bytes::from_static(CONTINUE)], idle).await.map_err(|_| Stop::Gone)?;
-        }
-        let mut decoder = BodyDecoder::new(head.framing);
-        let mut first = Bytes::new();
-        let mut joined = BytesMut::new();
-        loop {
-            match decoder.decode(&mut self.client.buf)? {
-                Decoded::Data(piece) if first.is_empty() && joined.is_empty() => first = piece,
-                Decoded::Data(piece) => {
-                    joined.extend_from_slice(&std::mem::take(&mut first));
-                    joined.extend_from_slice(&piece);
-                }
-                Decoded::End { .. } if joined.is_empty() => return Ok(first),
-                Decoded::End { .. } => return Ok(joined.freeze()),
-                Decoded::NeedMore => match self.client.fill_within(idle).await {
-                    Ok(0) => return Err(decoder.finish_on_eof().err().map_or(Stop::Gone, Stop::from)),
-                    Ok(_) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                        let message = format!("the request body stopped for {} s", idle.as_secs());
-                        return Err(Refusal::client(408, "timeout", message, "Send the body without long pauses.").into());
-                    }
-                    Err(_) => return Err(Stop::Gone),
-                },
-            }
-            if first.len().max(joined.len()) > limit {
-                return Err(too_large().into());
-            }
-        }
-    }
-
     /// A POST that carries MCP.
     async fn call(
         &mut self,
@@ -173,6 +143,7 @@ impl Connection {
                 server: &self.config().name,
                 session: Some(&session),
                 caller: self.caller(),
+                tls: self.tls.as_ref(),
                 http: HttpRequest::new(head),
                 call: matches!(payload, mcp::Payload::Single(_)).then(|| Call::of(&messages[0])),
                 batch: match payload {
@@ -221,26 +192,22 @@ impl Connection {
         self.see_through(head, body, flight).await
     }
 
-    /// Other HTTP on a server that lets it pass: its body streams through.
+    /// Other HTTP on a server that lets it pass: its body streams through, unless it could be read as a message.
     async fn pass(&mut self, head: &RequestHead, session: String, started: Instant) -> Result<Next, Stop> {
-        let small = match head.framing {
-            Framing::None => true,
-            Framing::Length(length) => {
-                usize::try_from(length).is_ok_and(|length| length <= self.worker.shared.config.limits.inspected_body)
-            }
-            _ => false,
-        };
-        if small {
-            let body = self.body(head).await?;
-            if head.method == Method::Post && looks_like_a_message(&body) {
+        let mut body = Body::new(head);
+        if head.method == Method::Post {
+            self.receive(&mut body, |begun| !begun.is_blank()).await?;
+        }
+        if body.begins_like_json() {
+            let body = self.rest_of_body(head, body).await?;
+            if looks_like_a_message(&body) {
                 let refusal = self.not_mcp("a JSON-RPC message under another media type than application/json".into());
                 return self.refused(head, refusal, &body).await;
             }
-            let flight = self.uncalled(head, &body, session, started).await?;
-            return self.see_through(head, body, flight).await;
+            return self.plain(head, body, session, started).await;
         }
         let flight = self.uncalled(head, &Bytes::new(), session, started).await?;
-        self.upload(head, flight).await
+        self.upload(head, body, flight).await
     }
 
     /// Records a request that carries no call.
@@ -250,6 +217,7 @@ impl Connection {
             server: &self.config().name,
             session: Some(&session),
             caller: self.caller(),
+            tls: self.tls.as_ref(),
             http: HttpRequest::new(head),
             call: None,
             batch: Vec::new(),
@@ -272,12 +240,6 @@ fn accepts_events(head: &RequestHead) -> bool {
 fn speaks_json(head: &RequestHead) -> bool {
     // A media type that cannot be read is taken for JSON: it is then read strictly, not passed.
     media_type(&head.headers).map_or(true, |media| media.is_some_and(|media| media.essence.ends_with("json")))
-}
-
-/// Whether a lenient server might take these bytes for JSON-RPC.
-fn looks_like_a_message(body: &[u8]) -> bool {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii_start();
-    matches!(body.first(), Some(b'{' | b'[')) && memchr::memmem::find(body, b"rpc").is_some()
 }
 
 fn open_call(message: &Message) -> Option<OpenCall> {

@@ -1,6 +1,7 @@
 //! The way to the server: a recorded request is forwarded, and whatever becomes of it is recorded.
 
 use std::{
+    rc::Rc,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -11,17 +12,17 @@ use futures_util::FutureExt;
 
 use super::{
     answer::chunk,
+    body::Body,
     connection::{Connection, Next, Stop},
     record::{self, OpenCall, Outcome, micros},
     refusal::{self, Refusal},
     stream::{First, Side, first},
-    upstream,
+    upstream::{self, Destination},
 };
 use crate::{
     audit::{Effect, Kind},
-    wire::http1::{
-        BodyDecoder, Decoded, Framing, LAST_CHUNK, Method, RequestHead, ResponseHead, Rewrite, parse_response, write_request_head,
-    },
+    tls::TlsError,
+    wire::http1::{Decoded, Framing, LAST_CHUNK, Method, RequestHead, ResponseHead, Rewrite, parse_response, write_request_head},
 };
 
 /// How long a server that has begun to answer, or has left, may take to read the rest of the request.
@@ -49,6 +50,8 @@ pub(super) struct Flight {
     pub resumable: bool,
     /// Whether this is the long-lived stream of a GET.
     pub listening: bool,
+    /// How the server showed who it is.
+    pub tls: Option<Rc<record::Tls>>,
     /// The record of the request's outcome is written.
     pub closed: bool,
     /// The server has taken the whole request: only then may its connection carry another.
@@ -64,6 +67,8 @@ pub(super) enum Lost {
     Answer(Refusal),
     /// The client has the head and perhaps more of the answer: the connection must be cut.
     Cut(Refusal),
+    /// As `Cut`; it was the server that broke off a stream of events, and it may be taken up again.
+    Broken(Refusal),
     /// The client left.
     ClientGone,
 }
@@ -83,6 +88,7 @@ impl Connection {
             leaving_cancels: false,
             resumable: false,
             listening: false,
+            tls: None,
             closed: false,
             sent: false,
             host: String::from_utf8_lossy(head.host().unwrap_or_default()).into_owned(),
@@ -102,7 +108,7 @@ impl Connection {
         let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let framing = if body.is_empty() { Framing::None } else { Framing::Length(length) };
         let sent_head = request_head(head, framing)?;
-        let mut server = self.server().await?;
+        let mut server = self.server(flight).await?;
         // A server may answer before it has read everything, and close: its answer counts, not the failed write.
         let written = self.send(&mut server, vec![sent_head, body], flight).await;
         let answer = match self.answer_head(&mut server, flight).await {
@@ -116,29 +122,30 @@ impl Connection {
     }
 
     /// Forwards a request whose body is not inspected: it streams, until it ends or the server answers.
-    pub(super) async fn upload(&mut self, head: &RequestHead, mut flight: Flight) -> Result<Next, Stop> {
-        match self.stream_up(head, &mut flight).await {
+    pub(super) async fn upload(&mut self, head: &RequestHead, body: Body, mut flight: Flight) -> Result<Next, Stop> {
+        match self.stream_up(head, body, &mut flight).await {
             Ok(next) => Ok(next),
             Err(lost) => self.lost(flight, lost).await,
         }
     }
 
-    async fn stream_up(&mut self, head: &RequestHead, flight: &mut Flight) -> Result<Next, Lost> {
+    async fn stream_up(&mut self, head: &RequestHead, mut body: Body, flight: &mut Flight) -> Result<Next, Lost> {
         let broken = |error: std::io::Error| Lost::Answer(unreachable_server(&error));
         let idle = self.worker.shared.config.limits.idle_timeout;
-        let sent_head = request_head(head, head.framing)?;
-        let mut server = self.server().await?;
-        self.send(&mut server, vec![sent_head], flight).await.map_err(broken)?;
-        if head.expect_continue && self.client.buf.is_empty() {
-            self.client.send(vec![Bytes::from_static(CONTINUE)], idle).await.map_err(|_| Lost::ClientGone)?;
-        }
-        let mut decoder = BodyDecoder::new(head.framing);
-        let mut early = None;
-        while early.is_none() && !server.ended() {
-            let pieces = match decoder.decode(&mut self.client.buf).map_err(|error| Lost::Answer(error.into()))? {
-                Decoded::Data(piece) if head.framing == Framing::Chunked => chunk(piece),
-                Decoded::Data(piece) => vec![piece],
-                Decoded::End { .. } => break,
+        let packed = |piece: Bytes| if head.framing == Framing::Chunked { chunk(piece) } else { vec![piece] };
+        let mut server = self.server(flight).await?;
+        let begun = std::mem::take(&mut body.pieces).into_iter().flat_map(packed);
+        let pieces = std::iter::once(request_head(head, head.framing)?).chain(begun).collect();
+        self.send(&mut server, pieces, flight).await.map_err(broken)?;
+        self.welcome(&mut body).await.map_err(|_| Lost::ClientGone)?;
+        let mut early = self.answer_in(&mut server, flight)?;
+        while !body.ended && early.is_none() && !server.ended() {
+            let pieces = match body.decoder.decode(&mut self.client.buf).map_err(|error| Lost::Answer(error.into()))? {
+                Decoded::Data(piece) => packed(piece),
+                Decoded::End { .. } => {
+                    body.ended = true;
+                    continue;
+                }
                 Decoded::NeedMore => match timeout(idle, first(&mut server, &mut self.client)).await {
                     Ok(First::Client(Ok(count))) if count > 0 => continue,
                     Ok(First::Client(_)) | Err(_) => return Err(Lost::ClientGone),
@@ -149,11 +156,11 @@ impl Connection {
             // An early answer: the rest of the body is not wanted.
             early = self.answer_in(&mut server, flight)?;
         }
-        if head.framing == Framing::Chunked && decoder.is_done() {
+        if head.framing == Framing::Chunked && body.ended {
             self.send(&mut server, vec![Bytes::from_static(LAST_CHUNK)], flight).await.map_err(broken)?;
         }
-        flight.sent &= decoder.is_done();
-        flight.keep_alive &= decoder.is_done();
+        flight.sent &= body.ended;
+        flight.keep_alive &= body.ended;
         let answer = match early {
             Some(answer) => answer,
             None => self.answer_head(&mut server, flight).await?,
@@ -169,15 +176,30 @@ impl Connection {
     }
 
     /// A connection to the server that the caller meant, and that no one else uses.
-    async fn server(&self) -> Result<Side, Lost> {
-        let to = self.origin.original;
-        if let Some(kept) = self.worker.pool.borrow_mut().take(to, &self.principal()) {
-            return Ok(kept);
-        }
-        upstream::connect(&self.worker.shared, to).await.map_err(|error| {
-            let message = format!("`{}` at {to} cannot be reached: {error}", self.config().name);
-            Lost::Answer(Refusal::upstream(message, "The server did not get the call. Try again when it is up."))
-        })
+    async fn server(&self, flight: &mut Flight) -> Result<Side, Lost> {
+        let kept = self.worker.pool.borrow_mut().take(&self.destination());
+        let server = match kept {
+            Some(kept) => kept,
+            None => {
+                upstream::connect(&self.worker.shared, self.origin.original, self.server).await.map_err(|error| self.unreached(&error))?
+            }
+        };
+        flight.tls = server.tls;
+        Ok(server.side)
+    }
+
+    fn unreached(&self, error: &std::io::Error) -> Lost {
+        let (name, to) = (&self.config().name, self.origin.original);
+        let tls = error.get_ref().is_some_and(|inner| inner.is::<TlsError>());
+        let refusal = Refusal::upstream(
+            format!("`{name}` at {to} cannot be reached: {error}"),
+            "The server did not get the call. Try again when it is up.",
+        );
+        Lost::Answer(if tls { Refusal { reason: "upstream-tls", help: NOT_THE_SERVER, ..refusal } } else { refusal })
+    }
+
+    pub(super) fn destination(&self) -> Destination {
+        (self.principal(), self.origin.original, self.server)
     }
 
     /// Waits for the head of the final answer.
@@ -251,10 +273,11 @@ impl Connection {
         let shared = self.worker.shared.clone();
         let (refusal, told) = match &lost {
             Lost::Answer(refusal) => (Some(refusal), true),
-            Lost::Cut(refusal) => (Some(refusal), false),
+            Lost::Cut(refusal) | Lost::Broken(refusal) => (Some(refusal), false),
             Lost::ClientGone => (None, false),
         };
-        if refusal.is_none() && (flight.resumable || !flight.parked.is_empty()) {
+        let elsewhere = flight.resumable || !flight.parked.is_empty();
+        if matches!(lost, Lost::ClientGone | Lost::Broken(_)) && elsewhere {
             self.park(&mut flight);
             return Err(Stop::Gone);
         }
@@ -277,6 +300,7 @@ impl Connection {
                 session: Some(&flight.session),
                 call: flight.open.first(),
                 outcome,
+                tls: flight.tls.as_deref(),
                 payload: None,
             };
             self.record(Kind::Answer, &answer, Effect::Closes(flight.seq)).await
@@ -293,8 +317,8 @@ impl Connection {
     }
 }
 
-/// What lets a client send a body that it has announced with `Expect` (RFC 9110 section 10.1.1).
-pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+const NOT_THE_SERVER: &str = "The server did not get the call. It must show a certificate that is in date, for its name, and from an \
+                              authority that this host trusts or that the operator has set as `ca_file`.";
 
 pub(super) const RAN: &str = "Whether the server carried out the call is not known: look before you repeat it.";
 

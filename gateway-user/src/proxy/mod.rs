@@ -3,9 +3,10 @@
 //! The path of a connection, in the order of the files: `worker` accepts it, `connection` learns its origin and reads heads,
 //! `exchange` reads, decides and records a request, `forward` forwards it, `answer` records and gives back what the server says,
 //! `events` does so for streams of events.
-//! `tunnel` copies what is not HTTP. What is decided from bytes is decided in [`crate::wire`] and [`crate::mcp`], without I/O.
+//! `secure` shakes hands with clients that speak TLS. `tunnel` copies what is not HTTP. What is decided from bytes is decided in [`crate::wire`] and [`crate::mcp`], without I/O.
 
 mod answer;
+mod body;
 mod connection;
 mod events;
 mod exchange;
@@ -13,6 +14,7 @@ mod forward;
 mod metrics;
 mod record;
 mod refusal;
+mod secure;
 mod servers;
 mod session;
 mod stream;
@@ -30,6 +32,7 @@ use crate::{
     capture::Capture,
     config::Config,
     mcp,
+    tls::Tls,
 };
 
 pub use metrics::{Metrics, counter, metric};
@@ -44,6 +47,8 @@ pub struct Shared {
     pub capture: Capture,
     /// The log.
     pub audit: Appender,
+    /// What `https` servers need.
+    pub tls: Tls,
     /// Which server an address belongs to.
     pub servers: Servers,
     /// What is counted.
@@ -58,16 +63,17 @@ pub struct Shared {
 
 impl Shared {
     /// For so many workers.
-    pub fn new(config: Config, capture: Capture, audit: Appender, workers: usize) -> Arc<Self> {
+    pub fn new(config: Config, capture: Capture, tls: Tls, audit: Appender, workers: usize) -> Arc<Self> {
         let reading = mcp::Limits { max_bytes: config.limits.inspected_body, ..mcp::Limits::default() };
         Arc::new(Shared {
             servers: Servers::new(&config),
             config,
             capture,
+            tls,
             audit,
             metrics: Metrics::default(),
             draining: AtomicBool::new(false),
-            beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            beats: (0..workers).map(|_| AtomicU64::new(worker::now_ms())).collect(),
             sessions: session::Sessions::default(),
             reading,
         })
@@ -87,6 +93,7 @@ impl Shared {
                     took_us: record::micros(waiting.since.elapsed()),
                     ..record::Outcome::default()
                 },
+                tls: None,
                 payload: None,
             };
             let entry = Entry { kind: Kind::OutcomeUnknown, body: record::bytes(&body), effect: Effect::Closes(waiting.seq) };

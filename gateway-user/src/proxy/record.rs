@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    audit::Payload,
+    audit::{Digest, Payload, Sha256},
     capture::{KernelOrigin, process::Process},
     mcp::{self, Id},
+    tls::Session,
     wire::http1::{Headers, RequestHead},
 };
 
@@ -18,6 +19,33 @@ pub(super) struct Caller<'a> {
     pub process: &'a Process,
 }
 
+/// What TLS came to.
+#[derive(Serialize, Default, Clone)]
+pub(super) struct Tls {
+    /// `1.2` or `1.3`; absent when no handshake came about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'static str>,
+    /// The name in the client's hello.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
+    /// Whether the handshake took up an earlier session.
+    pub resumed: bool,
+    /// SHA-256 of the certificate that the server showed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_sha256: Option<Sha256>,
+}
+
+impl Tls {
+    pub(super) fn of(session: &Session) -> Self {
+        Tls {
+            version: session.version(),
+            sni: None,
+            resumed: session.is_resumed(),
+            certificate_sha256: session.peer_certificate().map(|certificate| Digest::of(certificate)),
+        }
+    }
+}
+
 /// A request, before it is forwarded.
 #[derive(Serialize)]
 pub(super) struct Request<'a> {
@@ -25,6 +53,8 @@ pub(super) struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<&'a str>,
     pub caller: Caller<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<&'a Tls>,
     pub http: HttpRequest<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<Call<'a>>,
@@ -55,6 +85,9 @@ pub(super) struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<&'a OpenCall>,
     pub outcome: Outcome<'a>,
+    /// How the server showed who it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<&'a Tls>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Payload<'a>>,
 }
@@ -101,6 +134,8 @@ pub(super) struct Refused<'a> {
     pub caller: Option<Caller<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<std::net::SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<&'a Tls>,
     pub reason: &'static str,
     pub message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +150,9 @@ pub(super) struct Connection<'a> {
     pub server: &'a str,
     pub caller: Caller<'a>,
     pub protocol: &'static str,
+    /// The name in the client's hello, which was not opened further.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sni: Option<&'a str>,
     /// `opened` before a byte passes, `closed` with the counts after.
     pub phase: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]

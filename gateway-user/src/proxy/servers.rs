@@ -72,7 +72,7 @@ impl Servers {
 }
 
 /// `host[:port]` without the port, and an IPv6 address without its brackets.
-fn host_alone(host: &str) -> &str {
+pub(super) fn host_alone(host: &str) -> &str {
     match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),

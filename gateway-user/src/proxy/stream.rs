@@ -1,9 +1,11 @@
-//! The driver's seam to the runtime: reads that survive a timeout, and whole writes.
+//! The driver's seam to the runtime: reads that survive a timeout, whole writes, and TLS in between where there is TLS.
 
 use std::{
+    cell::RefCell,
     future::Future,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,11 +19,17 @@ use compio::{
 };
 use futures_util::FutureExt;
 
+use crate::tls::{Session, TlsError};
+
 /// Large bodies are read in pieces of this size: fewer system calls, and still inside the second-level cache.
 const LARGE: usize = 256 << 10;
 const SMALL: usize = 16 << 10;
 
+/// How long the last record of a connection, which only says that it ends, may take to leave.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 type Reading = Pin<Box<dyn Future<Output = BufResult<usize, BytesMut>>>>;
+type Tls = Rc<RefCell<Session>>;
 
 /// One side of a connection.
 ///
@@ -29,22 +37,26 @@ type Reading = Pin<Box<dyn Future<Output = BufResult<usize, BytesMut>>>>;
 /// never loses the bytes that the kernel has already put into the buffer.
 pub(super) struct Side {
     stream: TcpStream,
+    tls: Option<Tls>,
     reading: Option<Reading>,
-    /// What was received and not yet consumed.
+    /// What was received and not yet consumed: plaintext, once there is TLS.
     pub(super) buf: BytesMut,
     ended: bool,
     large: bool,
 }
 
 /// The writing half of a [`Side`].
-pub(super) struct Writes(TcpStream);
+pub(super) struct Writes {
+    stream: TcpStream,
+    tls: Option<Tls>,
+}
 
 /// The reading half of a [`Side`].
 pub(super) struct Reads<'a>(&'a mut Side);
 
 impl Side {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Side { stream, reading: None, buf: BytesMut::new(), ended: false, large: false }
+        Side { stream, tls: None, reading: None, buf: BytesMut::new(), ended: false, large: false }
     }
 
     /// The peer has sent its last byte.
@@ -52,7 +64,36 @@ impl Side {
         self.ended
     }
 
+    /// What TLS came to; `None` where there is none.
+    pub(super) fn tls<T>(&self, ask: impl FnOnce(&Session) -> T) -> Option<T> {
+        self.tls.as_ref().map(|session| ask(&session.borrow()))
+    }
+
+    /// Shakes hands, beginning with what is in the buffer; from then on what is read and sent is what TLS protects.
+    ///
+    /// # Errors
+    /// As [`Side::fill`], and `TimedOut` after `limit`. The peer has been told.
+    pub(super) async fn shake(&mut self, session: Session, limit: Duration) -> io::Result<()> {
+        let received = self.buf.split();
+        self.tls = Some(Rc::new(RefCell::new(session)));
+        let shaking = async {
+            self.open(&received)?;
+            loop {
+                let over = self.tls(Session::is_handshaking) == Some(false);
+                self.writes().flush().await?;
+                if over {
+                    return Ok(());
+                }
+                std::future::poll_fn(|cx| self.poll_read(cx)).await?;
+            }
+        };
+        timeout(limit, shaking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Waits for more bytes; 0 means that the peer has sent its last. May be dropped and called again.
+    ///
+    /// # Errors
+    /// The connection broke; with TLS also when it ended without saying so (RFC 8446 section 6.1), or a record cannot be opened.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
         std::future::poll_fn(|cx| self.poll_fill(cx)).await
     }
@@ -63,9 +104,22 @@ impl Side {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.ended {
-            return Poll::Ready(Ok(0));
+        loop {
+            if self.ended {
+                return Poll::Ready(Ok(0));
+            }
+            let before = self.buf.len();
+            std::task::ready!(self.poll_read(cx))?;
+            let count = self.buf.len() - before;
+            // A record may hold nothing for us: a ticket, a new key, half a message.
+            if count > 0 || self.ended {
+                return Poll::Ready(Ok(count));
+            }
         }
+    }
+
+    /// One read of the socket, and what it holds for us.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = &self.stream;
         let want = if self.large { LARGE } else { SMALL };
         let reading = self.reading.get_or_insert_with(|| {
@@ -76,14 +130,39 @@ impl Side {
         let BufResult(result, room) = std::task::ready!(reading.as_mut().poll(cx));
         self.reading = None;
         let count = result?;
-        self.ended = count == 0;
         self.large = count >= SMALL;
+        if self.tls.is_some() {
+            return Poll::Ready(if count == 0 { self.cut() } else { self.open(&room) });
+        }
+        self.ended = count == 0;
         if self.buf.is_empty() {
             self.buf = room;
         } else {
             self.buf.extend_from_slice(&room);
         }
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(()))
+    }
+
+    /// Opens records. When one cannot be opened, the peer is told why.
+    fn open(&mut self, received: &[u8]) -> io::Result<()> {
+        let Some(tls) = self.tls.clone() else { return Ok(()) };
+        let opened = tls.borrow_mut().feed(received, &mut self.buf);
+        self.ended = tls.borrow().is_ended();
+        opened.map_err(|error| {
+            let writes = self.writes();
+            let alert = async move { timeout(LAST_WORD, writes.flush()).await };
+            compio::runtime::spawn(alert.map(drop)).detach();
+            io::Error::other(error)
+        })
+    }
+
+    /// The connection ended. Whoever can cut it could cut what it carries: TLS says when it was meant.
+    fn cut(&mut self) -> io::Result<()> {
+        self.ended = true;
+        match self.tls(Session::is_ended) {
+            Some(false) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, TlsError::Cut)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a connection at rest has anything to say: bytes nobody asked for, an end, or an error.
@@ -120,7 +199,7 @@ impl Side {
     }
 
     fn writes(&self) -> Writes {
-        Writes(self.stream.clone())
+        Writes { stream: self.stream.clone(), tls: self.tls.clone() }
     }
 
     /// Both halves, to be used at the same time.
@@ -158,20 +237,58 @@ impl Reads<'_> {
 
 impl Writes {
     pub(super) async fn send(&self, mut pieces: Vec<Bytes>, limit: Duration) -> io::Result<()> {
-        let mut stream = self.0.clone();
+        let mut stream = self.stream.clone();
         let writing = async {
             pieces.retain(|piece| !piece.is_empty());
-            match pieces.len() {
-                0 => Ok(()),
-                1 => stream.write_all(pieces.swap_remove(0)).await.0,
-                _ => stream.write_vectored_all(pieces).await.0,
+            match (&self.tls, pieces.len()) {
+                (_, 0) => Ok(()),
+                (Some(tls), _) => seal(tls, pieces, &mut stream).await,
+                (None, 1) => stream.write_all(pieces.swap_remove(0)).await.0,
+                (None, _) => stream.write_vectored_all(pieces).await.0,
             }
         };
         timeout(limit, writing).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     pub(super) async fn finish(&self) -> io::Result<()> {
-        let mut stream = self.0.clone();
+        if let Some(tls) = &self.tls
+            && tls.borrow_mut().close().is_ok()
+        {
+            timeout(LAST_WORD, self.flush()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        }
+        let mut stream = self.stream.clone();
         stream.shutdown().await
     }
+
+    /// Sends what TLS itself has to say.
+    async fn flush(&self) -> io::Result<()> {
+        let said = self.tls.as_ref().and_then(|tls| tls.borrow_mut().take_outgoing());
+        match said {
+            Some(said) => self.stream.clone().write_all(said).await.0,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Seals pieces, small ones together in one record, and sends them as they are sealed.
+async fn seal(tls: &Tls, pieces: Vec<Bytes>, stream: &mut TcpStream) -> io::Result<()> {
+    let put = |plain: &[u8], out: &mut BytesMut| tls.borrow_mut().seal(plain, out).map_err(io::Error::other);
+    let (mut small, mut out) = (BytesMut::new(), BytesMut::new());
+    for piece in pieces {
+        if small.len() + piece.len() <= SMALL {
+            small.extend_from_slice(&piece);
+            continue;
+        }
+        if !small.is_empty() {
+            put(&small.split(), &mut out)?;
+        }
+        for part in piece.chunks(LARGE) {
+            put(part, &mut out)?;
+            stream.write_all(out.split().freeze()).await.0?;
+        }
+    }
+    if !small.is_empty() {
+        put(&small, &mut out)?;
+    }
+    if out.is_empty() { Ok(()) } else { stream.write_all(out.freeze()).await.0 }
 }

@@ -14,10 +14,10 @@ use super::{
 use crate::audit::{Effect, Kind};
 
 /// Copies until both sides have ended. The record that it began is durable before the first byte passes.
-pub(super) async fn run(connection: &mut Connection, protocol: &'static str) {
+pub(super) async fn run(connection: &mut Connection, protocol: &'static str, sni: Option<&str>) {
     let started = Instant::now();
     let opened = {
-        let body = body(connection, protocol, "opened");
+        let body = body(connection, protocol, sni, "opened");
         connection.record(Kind::Connection, &body, Effect::None).await
     };
     let opened = match opened {
@@ -25,7 +25,7 @@ pub(super) async fn run(connection: &mut Connection, protocol: &'static str) {
         Err(error) => return connection.refuse(&Refusal::from(error), None, &[]).await,
     };
     let shared = connection.worker.shared.clone();
-    let result = match upstream::connect(&shared, connection.origin.original).await {
+    let result = match upstream::dial(&shared, connection.origin.original).await {
         Ok(mut server) => copy(&mut connection.client, &mut server, shared.config.limits.idle_timeout).await,
         Err(error) => (0, 0, Err(error)),
     };
@@ -36,17 +36,18 @@ pub(super) async fn run(connection: &mut Connection, protocol: &'static str) {
         bytes_down: Some(down),
         took_us: Some(micros(started.elapsed())),
         error: end.err().map(|error| error.to_string()),
-        ..body(connection, protocol, "closed")
+        ..body(connection, protocol, sni, "closed")
     };
     // Nothing waits for it: the bytes have passed, and a log that cannot be written says so itself.
     let _ = connection.record(Kind::Connection, &body, Effect::None).await;
 }
 
-fn body<'a>(connection: &'a Connection, protocol: &'static str, phase: &'static str) -> record::Connection<'a> {
+fn body<'a>(connection: &'a Connection, protocol: &'static str, sni: Option<&'a str>, phase: &'static str) -> record::Connection<'a> {
     record::Connection {
         server: &connection.config().name,
         caller: connection.caller(),
         protocol,
+        sni,
         phase,
         request: None,
         bytes_up: None,

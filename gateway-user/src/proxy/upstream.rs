@@ -5,12 +5,13 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::AsFd,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
 use compio::{net::TcpSocket, time::timeout};
 
-use super::{Shared, stream::Side};
+use super::{Shared, record, stream::Side};
 
 /// At rest for longer, a connection is closed: most servers close theirs after 60 s or more.
 const REST: Duration = Duration::from_secs(55);
@@ -25,28 +26,38 @@ pub(super) struct Principal {
     pub started: Option<u64>,
 }
 
+/// For whom, to where, and as which of the servers there: they may be recognised by different certificates.
+pub(super) type Destination = (Principal, SocketAddr, usize);
+
+/// A connection to a server.
+pub(super) struct Server {
+    pub side: Side,
+    /// What TLS came to.
+    pub tls: Option<Rc<record::Tls>>,
+}
+
 #[derive(Default)]
 pub(super) struct Pool {
-    idle: HashMap<(SocketAddr, Principal), Vec<(Side, Instant)>>,
+    idle: HashMap<Destination, Vec<(Server, Instant)>>,
 }
 
 impl Pool {
     /// A connection that is open and silent, if there is one.
-    pub(super) fn take(&mut self, server: SocketAddr, principal: &Principal) -> Option<Side> {
-        let kept = self.idle.get_mut(&(server, principal.clone()))?;
-        while let Some((mut side, since)) = kept.pop() {
-            if since.elapsed() < REST && !side.stirs() {
-                return Some(side);
+    pub(super) fn take(&mut self, to: &Destination) -> Option<Server> {
+        let kept = self.idle.get_mut(to)?;
+        while let Some((mut server, since)) = kept.pop() {
+            if since.elapsed() < REST && !server.side.stirs() {
+                return Some(server);
             }
         }
         None
     }
 
     /// Keeps a connection whose exchange has ended cleanly.
-    pub(super) fn put(&mut self, server: SocketAddr, principal: Principal, side: Side) {
-        let kept = self.idle.entry((server, principal)).or_default();
+    pub(super) fn put(&mut self, to: Destination, server: Server) {
+        let kept = self.idle.entry(to).or_default();
         if kept.len() < KEPT_PER_CALLER {
-            kept.push((side, Instant::now()));
+            kept.push((server, Instant::now()));
         }
     }
 
@@ -59,8 +70,18 @@ impl Pool {
     }
 }
 
-/// Opens a connection to the server that the caller meant.
-pub(super) async fn connect(shared: &Shared, to: SocketAddr) -> io::Result<Side> {
+/// Opens a connection to the server that the caller meant, and makes sure that it is that server.
+pub(super) async fn connect(shared: &Shared, to: SocketAddr, server: usize) -> io::Result<Server> {
+    let mut side = dial(shared, to).await?;
+    let Some(upstream) = shared.tls.upstream(server) else { return Ok(Server { side, tls: None }) };
+    let session = upstream.session().map_err(io::Error::other)?;
+    side.shake(session, shared.config.limits.connect_timeout).await?;
+    let tls = side.tls(record::Tls::of).map(Rc::new);
+    Ok(Server { side, tls })
+}
+
+/// Opens a connection past our own hooks.
+pub(super) async fn dial(shared: &Shared, to: SocketAddr) -> io::Result<Side> {
     let limit = shared.config.limits.connect_timeout;
     let connecting = async {
         let socket = if to.is_ipv4() { TcpSocket::new_v4().await? } else { TcpSocket::new_v6().await? };

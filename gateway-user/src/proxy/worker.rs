@@ -236,7 +236,7 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, open: Rc<()>) {
 }
 
 /// Milliseconds of the monotonic clock.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }

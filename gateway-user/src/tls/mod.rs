@@ -1,0 +1,104 @@
+//! TLS: towards clients with the gateway's own authority, towards servers with full verification.
+//!
+//! Nothing here does network I/O: a [`Session`] takes and gives bytes. One provider, aws-lc-rs, does all cryptography of the process.
+
+pub mod authority;
+mod clients;
+mod hello;
+mod session;
+mod upstream;
+
+use std::{path::PathBuf, sync::Arc};
+
+use thiserror::Error;
+
+use crate::config::Config;
+use authority::{Authority, CaError};
+
+pub use clients::Clients;
+pub use hello::{Heard, Hello, read as read_hello};
+pub use session::{Session, TlsError};
+pub use upstream::{TlsConfigError, Upstream, chain_and_key};
+
+/// What `https` servers need: how they are reached, and what their clients are shown.
+pub struct Tls {
+    /// By the server's place in the configuration; `None` for an `http` server.
+    upstreams: Vec<Option<Upstream>>,
+    clients: Option<Clients>,
+}
+
+/// Why calls to `https` servers could not be opened. The gateway does not start then.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// There is no authority, or it cannot be used.
+    #[error("{0}")]
+    Authority(#[from] CaError),
+    /// The authority may not vouch for a server.
+    #[error("the certificate authority in {} may not vouch for `{host}`: it was made for other servers. Run `mcp-gateway ca rotate`", dir.display())]
+    NotCovered {
+        /// Its directory.
+        dir: PathBuf,
+        /// The server's host.
+        host: String,
+    },
+    /// A server's settings cannot be used.
+    #[error("server `{server}`: {source}")]
+    Server {
+        /// The server's name.
+        server: String,
+        /// What is wrong.
+        source: TlsConfigError,
+    },
+    /// The library cannot be set up.
+    #[error("{0}")]
+    Library(TlsConfigError),
+}
+
+impl Tls {
+    /// Opens the authority if there is an `https` server, and reads the files that servers' settings name.
+    ///
+    /// # Errors
+    /// [`SetupError`]
+    pub fn new(config: &Config) -> Result<Self, SetupError> {
+        let upstreams = upstreams(config)?;
+        let hosts: Vec<&str> = config.servers.iter().filter(|server| server.url.tls).map(|server| server.url.host.as_str()).collect();
+        if hosts.is_empty() {
+            return Ok(Tls { upstreams, clients: None });
+        }
+        let authority = Authority::open(&config.ca.dir)?;
+        if let Some(host) = hosts.iter().find(|host| !authority.covers(host)) {
+            return Err(SetupError::NotCovered { dir: config.ca.dir.clone(), host: (*host).to_owned() });
+        }
+        let clients = Clients::new(&Arc::new(authority), hosts).map_err(SetupError::Library)?;
+        Ok(Tls { upstreams, clients: Some(clients) })
+    }
+
+    /// How a server is reached, if over TLS.
+    #[must_use]
+    pub fn upstream(&self, server: usize) -> Option<&Upstream> {
+        self.upstreams.get(server)?.as_ref()
+    }
+
+    /// A connection that begins, of a client that means this host.
+    ///
+    /// # Errors
+    /// It is none of our hosts, or the library cannot be used.
+    pub fn client(&self, host: &str) -> Result<Session, TlsError> {
+        match self.clients.as_ref().and_then(|clients| clients.session(host)) {
+            Some(session) => session,
+            None => Err(TlsError::Protocol(rustls::Error::NoCertificatesPresented)),
+        }
+    }
+}
+
+/// How each server is reached; reads the files that their settings name.
+///
+/// # Errors
+/// [`SetupError::Server`]
+pub fn upstreams(config: &Config) -> Result<Vec<Option<Upstream>>, SetupError> {
+    let upstream = |server: &crate::config::ServerConfig| {
+        let made = server.url.tls.then(|| Upstream::new(server)).transpose();
+        made.map_err(|source| SetupError::Server { server: server.name.clone(), source })
+    };
+    config.servers.iter().map(upstream).collect()
+}
