@@ -2,6 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+mod check;
+mod machine;
+mod trust;
+
 use anyhow::Context;
 use clap::Subcommand;
 use gateway_user::{
@@ -12,6 +16,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 
 use crate::{ConfigFile, load, say, service};
+use machine::Machine;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -58,7 +63,39 @@ pub(crate) enum Ca {
         #[arg(long)]
         without_overlap: bool,
     },
+    /// Let this host's runtimes trust the authority (root)
+    #[command(after_help = TRUST_EXAMPLES)]
+    Trust {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Change nothing: start curl, Python, Node, Deno and Java, as far as they are installed, and show of each whether it
+        /// trusts the authority; exits 0 only when all of them do
+        #[arg(long, conflicts_with = "unit")]
+        check: bool,
+        /// Set the variables of runtimes that bring their own roots for this systemd service too; can be given several times
+        #[arg(long, value_name = "NAME")]
+        unit: Vec<String>,
+        /// A host that lies in this directory, such as an image that is being built; its own programs are run with chroot
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+        /// Print JSON
+        #[arg(long, requires = "check")]
+        json: bool,
+    },
+    /// Undo all that `trust` has done here (root)
+    Untrust {
+        /// A host that lies in this directory
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+    },
 }
+
+const TRUST_EXAMPLES: &str = "\
+Examples:
+  sudo mcp-gateway ca trust                          The system's store, Java's, and users' services
+  sudo mcp-gateway ca trust --unit agent --unit ide  And these services: restart them afterwards
+  sudo mcp-gateway ca trust --root /mnt/image        An image that is being built
+  sudo mcp-gateway ca trust --check --json           Changes nothing";
 
 /// Carries out a `ca` command.
 ///
@@ -67,30 +104,62 @@ pub(crate) enum Ca {
 pub(crate) fn run(command: Ca) -> anyhow::Result<ExitCode> {
     // What is in memory here must not come to lie in a core dump, nor be read by another process of the same user.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("core dumps cannot be switched off")?;
-    let (Ca::Init(file) | Ca::Import { config: file, .. } | Ca::Show { config: file, .. } | Ca::Rotate { config: file, .. }) = &command;
+    match command {
+        Ca::Init(file) => changed(&file, "made", |site| Ok(described(&authority::init(site)?))),
+        Ca::Import { config: file, certificate, key, replace } => {
+            changed(&file, "imported into", |site| Ok(described(&authority::import(site, &certificate, &key, replace)?)))
+        }
+        Ca::Rotate { config: file, without_overlap } => changed(&file, "rotated", |site| {
+            let rotated = authority::rotate(site, without_overlap)?;
+            Ok(described(&rotated.root) + &overlap(&rotated))
+        }),
+        Ca::Show { config: file, json, pem } => match load(&file)? {
+            Some(config) => show(&config, json, pem),
+            None => Ok(ExitCode::FAILURE),
+        },
+        Ca::Trust { config: file, check, unit, root, json } => match load(&file)? {
+            Some(config) if check => check_trust(&config, &Machine::at(&root)?, json),
+            Some(config) => {
+                let authority = Authority::open(&config.ca.dir)?;
+                let roots: Vec<_> = authority.roots().collect();
+                anyhow::ensure!(!roots.is_empty(), without_root(&authority));
+                say(&trust::trust(&Machine::at(&root)?, &roots, &unit)?)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            None => Ok(ExitCode::FAILURE),
+        },
+        Ca::Untrust { root } => {
+            say(&trust::untrust(&Machine::at(&root)?)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// A command that changes the authority: does it, and says what was done and what is next.
+fn changed(file: &ConfigFile, what: &str, act: impl FnOnce(Site<'_>) -> anyhow::Result<String>) -> anyhow::Result<ExitCode> {
     let Some(config) = load(file)? else { return Ok(ExitCode::FAILURE) };
     let hosts = https_hosts(&config)?;
-    match command {
-        Ca::Init(_) => {
-            let root = authority::init(site(&config, &hosts)?)?;
-            say(&format!("made {}\n{}{NEXT}", config.ca.dir.display(), described(&root)))?;
-        }
-        Ca::Import { certificate, key, replace, .. } => {
-            let own = authority::import(site(&config, &hosts)?, &certificate, &key, replace)?;
-            say(&format!("imported into {}\n{}{NEXT}", config.ca.dir.display(), described(&own)))?;
-        }
-        Ca::Rotate { without_overlap, .. } => {
-            let rotated = authority::rotate(site(&config, &hosts)?, without_overlap)?;
-            say(&format!("rotated {}\n{}{}{NEXT}", config.ca.dir.display(), described(&rotated.root), overlap(&rotated)))?;
-        }
-        Ca::Show { json, pem, .. } => return show(&config, json, pem),
-    }
+    let said = act(site(&config, &hosts)?)?;
+    say(&format!(
+        "{what} {}\n{said}next: `mcp-gateway ca trust` on every host whose clients are captured, then restart the gateway\n",
+        config.ca.dir.display()
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-const NEXT: &str = "\
-next: `mcp-gateway ca trust` on every host whose clients are captured, then restart the gateway
-";
+fn check_trust(config: &Config, machine: &Machine, json: bool) -> anyhow::Result<ExitCode> {
+    let authority = Authority::open(&config.ca.dir)?;
+    let hosts = https_hosts(config)?;
+    let host = hosts.iter().find(|host| authority.covers(&host.to_string()));
+    let host = host.context("the authority covers none of the configured https servers: `mcp-gateway ca show` tells more")?;
+    let report = check::check(machine, &authority, host)?;
+    say(&if json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { report.table() })?;
+    Ok(if report.is_fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn without_root(authority: &Authority) -> String {
+    format!("`{}` was imported without its root, which is what clients are to trust: install that", authority.certificate().subject)
+}
 
 /// The hosts of the configured https servers, each once.
 fn https_hosts(config: &Config) -> anyhow::Result<Vec<Host>> {
@@ -150,7 +219,7 @@ fn show(config: &Config, json: bool, pem: bool) -> anyhow::Result<ExitCode> {
     let others: Vec<_> = authority.roots().filter(|root| root.fingerprint() != own.fingerprint()).collect();
     let text = if pem {
         let roots: String = authority.roots().map(Certificate::pem).collect();
-        anyhow::ensure!(!roots.is_empty(), "`{}` was imported without its root: that is what clients are to trust", own.subject);
+        anyhow::ensure!(!roots.is_empty(), without_root(&authority));
         roots
     } else if json {
         let servers = servers

@@ -11,7 +11,7 @@ use rustls::{
 use zeroize::Zeroizing;
 
 use super::{
-    CaError, Certificate, Host,
+    Authority, CaError, Certificate, Host,
     certificate::day,
     issue::NewRoot,
     now,
@@ -63,6 +63,15 @@ pub(super) fn init_at(store: &Store, site: Site<'_>, now: i64) -> Result<Certifi
     let NewRoot { key, certificate, .. } = NewRoot::make(site.hosts, now)?;
     store.replace(&Material { key, certificate: certificate.clone(), others: Vec::new() })?;
     Ok(certificate)
+}
+
+/// An authority that nobody trusts and no file holds: whoever accepts its leaves does not verify.
+///
+/// # Errors
+/// No key can be made.
+pub fn stranger(hosts: &[Host]) -> Result<Authority, CaError> {
+    let NewRoot { key, certificate, .. } = NewRoot::make(hosts, now())?;
+    Ok(Authority::of(Material { key, certificate, others: Vec::new() }))
 }
 
 /// Makes a new root, for which the present one vouches before its key is destroyed.

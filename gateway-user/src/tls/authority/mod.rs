@@ -35,7 +35,7 @@ use rustls::sign::CertifiedKey;
 
 pub use certificate::{Certificate, day};
 pub use error::CaError;
-pub use manage::{Rotated, Site, import, init, rotate};
+pub use manage::{Rotated, Site, import, init, rotate, stranger};
 pub use names::{Constraints, Host};
 pub use store::Owner;
 
@@ -66,7 +66,11 @@ impl Authority {
     /// [`CaError::NoCa`] if there is none; else what is wrong with it, and what to do. One that has expired opens: it is
     /// [`leaf`](Self::leaf) that fails then.
     pub fn open(dir: &Path) -> Result<Self, CaError> {
-        Ok(Authority { material: store::load(dir)?, leaves: ArcSwap::default(), making: Mutex::default() })
+        Ok(Self::of(store::load(dir)?))
+    }
+
+    fn of(material: Material) -> Self {
+        Authority { material, leaves: ArcSwap::default(), making: Mutex::default() }
     }
 
     /// Whether it may vouch for this host, a name or an address without brackets.
