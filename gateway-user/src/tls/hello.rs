@@ -105,7 +105,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_hello_is_called_unreadable() {
-        for bytes in [&b"\x16\x03\x01\x00\x04\x02\x00\x00\x00"[..], b"\x15\x03\x01\x00\x02\x01\x00", b"\x16\x03\x01\xff\xff\x01\x00\x00\x00"] {
+        for bytes in
+            [&b"\x16\x03\x01\x00\x04\x02\x00\x00\x00"[..], b"\x15\x03\x01\x00\x02\x01\x00", b"\x16\x03\x01\xff\xff\x01\x00\x00\x00"]
+        {
             assert!(matches!(read(bytes), Heard::Unreadable(_)), "{bytes:?}");
         }
     }
