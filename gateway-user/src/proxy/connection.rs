@@ -85,15 +85,14 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     };
     let server = candidates[0];
     let mut connection = Connection { candidates, server, origin, process, client: Side::new(stream), tls: None, worker: worker.clone() };
-    match connection.protocol().await {
+    let readable = match connection.protocol().await {
         Some(Sniff::Http) => connection.unprotected().await,
-        Some(Sniff::Tls) => {
-            if connection.secure().await {
-                connection.http().await;
-            }
-        }
+        Some(Sniff::Tls) => connection.secure().await,
         Some(other) => connection.not_http(other).await,
-        None => {}
+        None => false,
+    };
+    if readable {
+        connection.http().await;
     }
 }
 
@@ -152,20 +151,22 @@ impl Connection {
         }
     }
 
-    /// The client speaks something that is not HTTP/1.
-    async fn not_http(&mut self, spoken: Sniff) {
+    /// The client speaks something that is not HTTP/1: no requests can be read.
+    async fn not_http(&mut self, spoken: Sniff) -> bool {
         let protocol = match spoken {
             Sniff::Http2Preface => "http2",
             _ => "unknown",
         };
         // HTTP/2 could carry MCP past the reader: it is refused even where other protocols pass.
         if self.config().other == Other::Pass && spoken != Sniff::Http2Preface {
-            return tunnel::run(self, protocol, None).await;
+            tunnel::run(self, protocol, None).await;
+            return false;
         }
         let name = self.config().name.clone();
         let message = format!("a connection to `{name}` spoke {protocol}, which is not MCP over HTTP/1.1");
         let refusal = Refusal::client(400, "not-mcp", message, "Speak MCP over HTTP/1.1, or ask the operator to set `other = \"pass\"`.");
         self.refuse(&refusal, None, &[]).await;
+        false
     }
 
     /// The servers here whose URLs are of a kind.
@@ -174,16 +175,17 @@ impl Connection {
         self.candidates.iter().copied().filter(|server| is(&servers[*server].url)).collect()
     }
 
-    /// A client that speaks HTTP without TLS.
-    async fn unprotected(&mut self) {
+    /// A client that speaks HTTP without TLS. True when its requests can be read.
+    async fn unprotected(&mut self) -> bool {
         let meant = self.only(|url| !url.tls);
         let Some(server) = meant.first().copied() else {
             let message = format!("`{}` is reached over TLS, and this connection spoke plain HTTP", self.config().name);
             let refusal = Refusal::client(400, "not-mcp", message, "Use the server's https:// URL.");
-            return self.refuse(&refusal, None, &[]).await;
+            self.refuse(&refusal, None, &[]).await;
+            return false;
         };
         (self.candidates, self.server) = (meant, server);
-        self.http().await;
+        true
     }
 
     /// The exchanges of an HTTP/1 connection, one after the other.

@@ -47,11 +47,11 @@ pub enum SetupError {
         /// The server's name.
         server: String,
         /// What is wrong.
-        source: TlsConfigError,
+        source: Box<TlsConfigError>,
     },
     /// The library cannot be set up.
     #[error("{0}")]
-    Library(TlsConfigError),
+    Library(Box<TlsConfigError>),
 }
 
 impl Tls {
@@ -69,7 +69,7 @@ impl Tls {
         if let Some(host) = hosts.iter().find(|host| !authority.covers(host)) {
             return Err(SetupError::NotCovered { dir: config.ca.dir.clone(), host: (*host).to_owned() });
         }
-        let clients = Clients::new(&Arc::new(authority), hosts).map_err(SetupError::Library)?;
+        let clients = Clients::new(&Arc::new(authority), hosts).map_err(|error| SetupError::Library(Box::new(error)))?;
         Ok(Tls { upstreams, clients: Some(clients) })
     }
 
@@ -98,7 +98,7 @@ impl Tls {
 pub fn upstreams(config: &Config) -> Result<Vec<Option<Upstream>>, SetupError> {
     let upstream = |server: &crate::config::ServerConfig| {
         let made = server.url.tls.then(|| Upstream::new(server)).transpose();
-        made.map_err(|source| SetupError::Server { server: server.name.clone(), source })
+        made.map_err(|source| SetupError::Server { server: server.name.clone(), source: Box::new(source) })
     };
     config.servers.iter().map(upstream).collect()
 }
