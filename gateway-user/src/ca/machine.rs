@@ -79,20 +79,21 @@ impl Machine {
         command
     }
 
-    /// The programs of this name on the path, each once.
+    /// The programs of this name on the path, one from each directory: an environment of Python's links to the same program, and
+    /// yet has libraries of its own.
     pub(super) fn programs(&self, name: &str) -> Vec<String> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut found: Vec<(PathBuf, String)> = Vec::new();
+        let (mut seen, mut found) = (Vec::new(), Vec::new());
         for dir in std::env::split_paths(&path) {
             let program = dir.join(name).display().to_string();
-            if let Some(real) = self.real(&program)
-                && self.path(&real.display().to_string()).is_file()
-                && !found.iter().any(|(other, _)| *other == real)
-            {
-                found.push((real, program));
+            let there = self.real(&program).is_some_and(|real| self.path(&real.display().to_string()).is_file());
+            let dir = self.real(&dir.display().to_string());
+            if there && !seen.contains(&dir) {
+                seen.push(dir);
+                found.push(program);
             }
         }
-        found.into_iter().map(|(_, program)| program).collect()
+        found
     }
 
     /// Follows the links of a path of the host, within the host.
