@@ -27,6 +27,7 @@ pub mod guard;
 mod kernel_log;
 mod mountinfo;
 mod origin;
+mod peer;
 pub mod process;
 mod sock_diag;
 
@@ -44,6 +45,7 @@ pub use gateway_common::{CANARY_ADDRESS, CANARY_PORT, CANARY_SERVER, Reason};
 use gateway_common::{FlowKey, FlowValue, GatewayState, Governed, GovernedKey, Origin, Plain, SocketMark};
 pub use kernel_log::{KernelLog, KernelLogLine};
 pub use origin::KernelOrigin;
+pub use peer::{Peer, find as find_peer};
 
 use bpf::{Map, PerCpu};
 

@@ -1,4 +1,4 @@
-//! Which process made a connect: what /proc says of it, at accept.
+//! Which process made a connection: what /proc says of it, at accept.
 //!
 //! The kernel told us the process's number at connect. Numbers are used again: a pidfd holds the process that has the number now, and its start
 //! time shows whether it is the one that connected. What cannot be read is a named reason in its place, never a guess.
@@ -31,7 +31,8 @@ pub enum Fact<T> {
 }
 
 impl<T> Fact<T> {
-    const fn unknown(unknown: Unknown) -> Self {
+    /// It could not be read.
+    pub(super) const fn unknown(unknown: Unknown) -> Self {
         Self::Unknown { unknown }
     }
 
@@ -54,10 +55,12 @@ pub enum Unknown {
     PidReused,
     /// Another user's process: the gateway lacks `CAP_SYS_PTRACE`.
     NeedsCapSysPtrace,
-    /// /proc is mounted with `hidepid`, or a security module forbids it.
+    /// /proc is mounted with `hidepid`, a security module forbids it, or the process is in a pid namespace that cannot be seen from here.
     Forbidden,
     /// The gateway is not in the first pid namespace: its numbers are not the kernel's.
     OtherPidNamespace,
+    /// It is on no socket of this network namespace: on another host, or in a container with a network of its own.
+    Remote,
     /// /proc holds something unexpected.
     Unreadable,
 }
@@ -76,7 +79,7 @@ pub struct Parent {
 /// A process, as it was when its connection was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Process {
-    /// Its number, in the first pid namespace.
+    /// Its number, in the first pid namespace; of a process that called the endpoint, in the gateway's own.
     pub pid: u32,
     /// When it started, on `CLOCK_BOOTTIME`, in nanoseconds; whole clock ticks (a hundredth of a second).
     pub start_time: Fact<u64>,
@@ -115,6 +118,11 @@ pub fn describe(origin: &KernelOrigin) -> Process {
     if fs::metadata("/proc/self/ns/pid").is_ok_and(|m| m.ino() != FIRST_PID_NAMESPACE) {
         return unknown(pid, Unknown::OtherPidNamespace);
     }
+    read_of(pid, origin.connected_boot_ns)
+}
+
+/// Reads what /proc says of the process that had this number then, on `CLOCK_BOOTTIME`.
+pub(super) fn read_of(pid: u32, then_boot_ns: u64) -> Process {
     // Held while /proc is read: if it lives at the end, everything read was of one process.
     let Some(pidfd) = open(pid) else {
         return unknown(pid, Unknown::Ended);
@@ -127,7 +135,7 @@ pub fn describe(origin: &KernelOrigin) -> Process {
         Err(reason) => return unknown(pid, reason),
     };
     let start_ns = stat.start_ns(ticks_per_second());
-    if is_younger(start_ns, origin.connected_boot_ns) {
+    if is_younger(start_ns, then_boot_ns) {
         return Process { reused: true, ..unknown(pid, Unknown::PidReused) };
     }
     let place = Place::read(&proc);

@@ -1,4 +1,5 @@
-//! Aborts connections that were open before the guard: `SOCK_DIAG_BY_FAMILY` and `SOCK_DESTROY` over netlink (sock_diag(7)).
+//! Finds connections, and aborts those that were open before the guard: `SOCK_DIAG_BY_FAMILY` and `SOCK_DESTROY` over netlink
+//! (sock_diag(7)).
 //!
 //! Messages are built and read as bytes: linux/netlink.h, linux/inet_diag.h. Numbers in a `inet_diag_sockid` are in network byte order, all
 //! others in the machine's.
@@ -24,6 +25,8 @@ const INET_DIAG_CGROUP_ID: u16 = 21;
 const HEADER: usize = 16;
 const REQUEST: usize = 56;
 const ANSWER: usize = 72;
+/// Where the user stands in an answer, and after it the inode.
+const OWNER: usize = 64;
 
 /// A connection that a socket has.
 #[derive(Debug)]
@@ -107,6 +110,54 @@ pub(crate) fn abort_everywhere(selection: &Selection<'_>) -> Result<usize, SockD
         aborted += abort(&socket, selection)?;
     }
     Ok(aborted)
+}
+
+/// Whose a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// The user who made it.
+    pub(super) uid: u32,
+    /// Its inode; 0 once no process has it open any more.
+    pub(super) inode: u32,
+}
+
+/// Whose the socket is that is connected from `local` to `remote`, in this network namespace; needs no privilege.
+pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Owner>> {
+    let socket = open()?;
+    let kind = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let of = (family(kind), protocol(libc::IPPROTO_TCP));
+    send(&socket, &request(SOCK_DIAG_BY_FAMILY, 0, of, &between(local, remote), &[]))?;
+    let mut buffer = [0; 1024];
+    let (len, _) = rustix::net::recv(&socket, &mut buffer, rustix::net::RecvFlags::empty())?;
+    match message(&buffer[..len]) {
+        Some((kind, body, _)) if i32::from(kind) == libc::NLMSG_ERROR => match code(body) {
+            Some(code) if code == -libc::ENOENT => Ok(None),
+            code => Err(io::Error::from_raw_os_error(-code.unwrap_or(-libc::EIO))),
+        },
+        // Where there is no such connection the kernel may answer with a listener on that port.
+        Some((_, body, _)) if connection(body, of.1).is_some_and(|found| found.peer.port() == remote.port()) => {
+            Ok(u32_at(body, OWNER).zip(u32_at(body, OWNER + 4)).map(|(uid, inode)| Owner { uid, inode }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// `struct inet_diag_sockid` of a connection, of any cookie.
+fn between(local: SocketAddr, remote: SocketAddr) -> [u8; 48] {
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let (source, destination) = (octets(local.ip()), octets(remote.ip()));
+    let interface = if let SocketAddr::V6(v6) = local { v6.scope_id() } else { 0 };
+    let mut id = [0; 48];
+    id[..2].copy_from_slice(&local.port().to_be_bytes());
+    id[2..4].copy_from_slice(&remote.port().to_be_bytes());
+    id[4..4 + source.len()].copy_from_slice(&source);
+    id[20..20 + destination.len()].copy_from_slice(&destination);
+    id[36..40].copy_from_slice(&interface.to_ne_bytes());
+    id[40..].copy_from_slice(&[0xff; 8]);
+    id
 }
 
 /// The network namespaces of all threads, each once.
