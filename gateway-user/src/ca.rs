@@ -213,10 +213,13 @@ fn overlap(rotated: &authority::Rotated) -> String {
 
 fn show(config: &Config, json: bool, pem: bool) -> anyhow::Result<ExitCode> {
     let authority = Authority::open(&config.ca.dir)?;
-    let own = authority.certificate();
+    let mut roots = authority.roots();
+    // Of our own, what clients know; of an imported one, what was imported.
+    let main = if authority.is_imported() { None } else { roots.next() }.unwrap_or(authority.certificate());
+    let others: Vec<_> = roots.filter(|root| root.fingerprint() != main.fingerprint()).collect();
     let servers: Vec<_> = config.servers.iter().filter(|server| server.url.tls).collect();
-    let is_fine = own.is_valid_now() && servers.iter().all(|server| authority.covers(&server.url.host));
-    let others: Vec<_> = authority.roots().filter(|root| root.fingerprint() != own.fingerprint()).collect();
+    let is_valid = authority.certificate().is_valid_now();
+    let is_fine = is_valid && servers.iter().all(|server| authority.covers(&server.url.host));
     let text = if pem {
         let roots: String = authority.roots().map(Certificate::pem).collect();
         anyhow::ensure!(!roots.is_empty(), without_root(&authority));
@@ -225,16 +228,16 @@ fn show(config: &Config, json: bool, pem: bool) -> anyhow::Result<ExitCode> {
         let servers = servers
             .iter()
             .map(|server| json!({ "name": server.name, "host": server.url.host, "covered": authority.covers(&server.url.host) }));
-        let mut value = facts(own);
-        value["imported"] = json!(!own.is_root());
-        value["valid"] = json!(own.is_valid_now());
-        value["permitted"] = json!(own.constraints.permitted());
+        let mut value = facts(main);
+        value["imported"] = json!(authority.is_imported());
+        value["valid"] = json!(is_valid);
+        value["permitted"] = json!(main.constraints.permitted());
         value["servers"] = servers.collect();
         value["other_roots"] = others.iter().map(|root| facts(root)).collect();
         format!("{}\n", serde_json::to_string_pretty(&value)?)
     } else {
-        let mut text = described(own);
-        if !own.is_valid_now() {
+        let mut text = described(main);
+        if !is_valid {
             text.push_str("not valid now: no call to an https server is served\n");
         }
         for server in servers {
@@ -242,7 +245,7 @@ fn show(config: &Config, json: bool, pem: bool) -> anyhow::Result<ExitCode> {
             text.push_str(&format!("  server     {} ({}): {covered}\n", server.name, server.url.host));
         }
         for root in others {
-            let what = if own.is_root() { "in overlap" } else { "its root" };
+            let what = if authority.is_imported() { "its root" } else { "in overlap" };
             text.push_str(&format!("  {what:10} {} until {}, sha-256 {}\n", root.subject, day(root.not_after), root.fingerprint()));
         }
         text

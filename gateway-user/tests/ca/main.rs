@@ -1,5 +1,5 @@
 //! The certificate authority as an operator and real clients meet it. Needs `openssl`, `curl`, `python3` and `node`.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says where")]
 
 mod clients;
 mod import;
@@ -16,20 +16,24 @@ fn init_makes_what_openssl_takes_for_a_constrained_authority() {
     let place = Place::new(&[SERVER, "10.77.1.2"]);
     let init = place.ca(&["init"]);
     assert!(init.is_fine() && init.out.contains("mcp-gateway ca trust"), "{init:?}");
-    let text = place.openssl(&["x509", "-in", &place.file(), "-noout", "-text"]).ok();
-    for expected in [
-        "CA:TRUE, pathlen:1",
-        "Certificate Sign, CRL Sign",
-        "X509v3 Name Constraints: critical",
-        "DNS:mcp.clinic.internal",
-        "IP:10.77.1.2/255.255.255.255",
-        "prime256v1",
-    ] {
-        assert!(text.contains(expected), "{expected}: {text}");
+    let root = place.root("root.pem");
+    // The root, and the issuer below it, of which the key is: both are limited.
+    for (file, path_len) in [(&root, "CA:TRUE, pathlen:3"), (&place.file(), "CA:TRUE, pathlen:2")] {
+        let text = place.openssl(&["x509", "-in", file, "-noout", "-text"]).ok();
+        for expected in [
+            path_len,
+            "Certificate Sign, CRL Sign",
+            "X509v3 Name Constraints: critical",
+            "DNS:mcp.clinic.internal",
+            "IP:10.77.1.2/255.255.255.255",
+            "prime256v1",
+        ] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
     }
     let show = place.ca(&["show", "--json"]);
     let shown: serde_json::Value = serde_json::from_str(&show.ok()).unwrap();
-    let openssl = place.openssl(&["x509", "-in", &place.file(), "-noout", "-fingerprint", "-sha256"]).ok();
+    let openssl = place.openssl(&["x509", "-in", &root, "-noout", "-fingerprint", "-sha256"]).ok();
     assert!(openssl.trim().ends_with(shown["sha256"].as_str().unwrap()), "{openssl} {shown}");
     assert_eq!(shown["permitted"], serde_json::json!([SERVER, "10.77.1.2/32"]));
     let days = |name: &str| shown[name].as_str().unwrap()[..4].parse::<i32>().unwrap();

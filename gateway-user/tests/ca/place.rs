@@ -102,6 +102,12 @@ impl Place {
         gateway_user::tls::authority::Authority::open(Path::new(&self.dir())).unwrap()
     }
 
+    /// The certificates that are sent with a leaf, in a file.
+    pub(crate) fn chain(&self, name: &str, key: &CertifiedKey) -> String {
+        let read = |der: &CertificateDer<'static>| gateway_user::tls::authority::Certificate::read(der.clone()).unwrap().pem();
+        self.write(name, key.cert[1..].iter().map(read).collect::<String>())
+    }
+
     /// Its newest root, in a file.
     pub(crate) fn root(&self, name: &str) -> String {
         self.write(name, self.authority().roots().next().unwrap().pem())
@@ -111,12 +117,13 @@ impl Place {
     pub(crate) fn forge(&self, host: &str) -> CertifiedKey {
         let file = fs::read(self.file()).unwrap();
         let key = KeyPair::try_from(&PrivateKeyDer::from_pem_slice(&file).unwrap()).unwrap();
-        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from_pem_slice(&file).unwrap(), key).unwrap();
+        let certificate = CertificateDer::from_pem_slice(&file).unwrap();
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).unwrap();
         let own = KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
-        let certificate = params.signed_by(&own, &issuer).unwrap();
+        let leaf = params.signed_by(&own, &issuer).unwrap();
         let key = PrivateKeyDer::Pkcs8(own.serialize_der().into());
-        CertifiedKey::new(vec![certificate.into()], rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap())
+        CertifiedKey::new(vec![leaf.into(), certificate], rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap())
     }
 }

@@ -86,12 +86,6 @@ impl Certificate {
         self.is_valid_at(super::now())
     }
 
-    /// Whether it may vouch for another authority's certificate.
-    #[must_use]
-    pub fn may_vouch_for_authorities(&self) -> bool {
-        self.is_authority && self.path_len != Some(0)
-    }
-
     /// Whether it may vouch for this host.
     #[must_use]
     pub fn covers(&self, host: &Host) -> bool {

@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 use super::{
     Authority, CaError, Certificate, Host,
     certificate::day,
-    issue::NewRoot,
+    issue::NewAuthority,
     now,
-    store::{self, Material, Owner, Store},
+    store::{self, Material, Owner, Source, Store},
 };
 
 /// Where an authority is, whose its files are, and what it is to vouch for.
@@ -60,9 +60,9 @@ pub(super) fn init_at(store: &Store, site: Site<'_>, now: i64) -> Result<Certifi
     if site.hosts.is_empty() {
         return Err(CaError::NoHosts);
     }
-    let NewRoot { key, certificate, .. } = NewRoot::make(site.hosts, now)?;
-    store.replace(&Material { key, certificate: certificate.clone(), others: Vec::new() })?;
-    Ok(certificate)
+    let NewAuthority { root, issuer, key, .. } = NewAuthority::make(site.hosts, now)?;
+    store.replace(&Material { source: Source::Own, key, certificate: issuer, others: vec![root.clone()] })?;
+    Ok(root)
 }
 
 /// An authority that nobody trusts and no file holds: whoever accepts its leaves does not verify.
@@ -70,8 +70,8 @@ pub(super) fn init_at(store: &Store, site: Site<'_>, now: i64) -> Result<Certifi
 /// # Errors
 /// No key can be made.
 pub fn stranger(hosts: &[Host]) -> Result<Authority, CaError> {
-    let NewRoot { key, certificate, .. } = NewRoot::make(hosts, now())?;
-    Ok(Authority::of(Material { key, certificate, others: Vec::new() }))
+    let NewAuthority { root, issuer, key, .. } = NewAuthority::make(hosts, now())?;
+    Ok(Authority::of(Material { source: Source::Own, key, certificate: issuer, others: vec![root] }))
 }
 
 /// Makes a new root, for which the present one vouches before its key is destroyed.
@@ -84,28 +84,31 @@ pub fn rotate(site: Site<'_>, without_overlap: bool) -> Result<Rotated, CaError>
 }
 
 fn rotate_at(store: &Store, site: Site<'_>, without_overlap: bool, now: i64) -> Result<Rotated, CaError> {
-    let Material { key: old_key, certificate: old, others } = store::load(site.dir)?;
-    if !old.is_root() {
-        return Err(CaError::Imported { subject: old.subject });
+    let Material { source, key: old_key, certificate: old_issuer, others } = store::load(site.dir)?;
+    if source == Source::Imported {
+        return Err(CaError::Imported { subject: old_issuer.subject });
     }
     if site.hosts.is_empty() {
         return Err(CaError::NoHosts);
     }
-    let overlaps = old.is_valid_at(now) && old.may_vouch_for_authorities();
-    // A root lets one cross certificate stand above a leaf: what vouched for the present one cannot vouch for its successor as well.
-    let mut cut_off: Vec<Certificate> = others.into_iter().filter(|root| root.is_root() && root.is_valid_at(now)).collect();
-    if old.is_valid_at(now) && !overlaps {
-        cut_off.push(old.clone());
-    }
+    let mut roots = others.into_iter().filter(Certificate::is_root);
+    let Some(old) = roots.next() else {
+        return Err(CaError::Damaged { path: site.dir.to_owned(), why: "its root is missing".into() });
+    };
+    // What vouched for the present root cannot vouch for its successor as well: its path length does not reach that far.
+    let cut_off: Vec<Certificate> = roots.filter(|root| root.is_valid_at(now)).collect();
     if !cut_off.is_empty() && !without_overlap {
         return Err(CaError::CutsOff { roots: cut_off.iter().map(|root| format!("`{}`", root.subject)).collect() });
     }
-    let new = NewRoot::make(site.hosts, now)?;
-    let others = if overlaps { vec![new.vouched_for_by(&old, &old_key)?, old.clone()] } else { Vec::new() };
+    let new = NewAuthority::make(site.hosts, now)?;
+    let overlaps = old_issuer.is_valid_at(now);
+    let mut others = vec![new.root.clone()];
+    if overlaps {
+        others.extend([new.vouched_for_by(&old_issuer, &old_key)?, old_issuer.clone(), old.clone()]);
+    }
     let new_only = site.hosts.iter().filter(|host| overlaps && !old.covers(host)).cloned().collect();
-    let material = Material { key: new.key, certificate: new.certificate, others };
-    store.replace(&material)?;
-    Ok(Rotated { root: material.certificate, old, overlaps, new_only, cut_off })
+    store.replace(&Material { source, key: new.key, certificate: new.issuer, others })?;
+    Ok(Rotated { root: new.root, old, overlaps, new_only, cut_off })
 }
 
 /// Takes an authority that somebody else made: its certificate, then those above it if there are any, and its key.
@@ -115,7 +118,7 @@ fn rotate_at(store: &Store, site: Site<'_>, without_overlap: bool, now: i64) -> 
 pub fn import(site: Site<'_>, certificates: &Path, key: &Path, replace: bool) -> Result<Certificate, CaError> {
     let read = |path: &Path| fs::read(path).map(Zeroizing::new).map_err(|source| unreadable(path, source));
     let unsuitable = |why| CaError::Unsuitable { path: certificates.to_owned(), why };
-    let material = Material::parse(&read(certificates)?, &read(key)?).map_err(|why| match why {
+    let material = Material::parse(Source::Imported, &read(certificates)?, &read(key)?).map_err(|why| match why {
         why if why.contains("private key") && !why.contains("certificate") => CaError::Unsuitable { path: key.to_owned(), why },
         why => unsuitable(why),
     })?;

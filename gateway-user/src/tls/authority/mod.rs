@@ -12,7 +12,7 @@
 //! # }
 //! ```
 //!
-//! It can vouch for nothing else, whoever gets hold of its key: its certificate has critical name constraints. Leaves live for seven
+//! It can vouch for nothing else, whoever gets hold of its key: its certificates have critical name constraints. Leaves live for seven
 //! days and are made on demand.
 
 mod certificate;
@@ -40,7 +40,7 @@ pub use names::{Constraints, Host};
 pub use store::Owner;
 
 use issue::DAY;
-use store::Material;
+use store::{Material, Source};
 
 /// Names that leaves are kept for. Those asked for are the configured servers', which are fewer.
 const MAX_LEAVES: usize = 1_024;
@@ -87,10 +87,16 @@ impl Authority {
         self.leaf_at(host, now())
     }
 
-    /// The authority's own certificate.
+    /// The certificate whose key signs leaves.
     #[must_use]
     pub fn certificate(&self) -> &Certificate {
         &self.material.certificate
+    }
+
+    /// Whether somebody else made it.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.material.source == Source::Imported
     }
 
     /// The roots that clients may know it by: its own, and the one before it while that still vouches for it. None when it was
@@ -124,8 +130,11 @@ impl Authority {
     }
 
     fn make(&self, host: &str, now: i64) -> Result<Leaf, CaError> {
-        let Material { key, certificate, .. } = &self.material;
-        let with = if certificate.is_root() { "`mcp-gateway ca rotate`" } else { "`mcp-gateway ca import --replace`" };
+        let Material { source, key, certificate, .. } = &self.material;
+        let with = match source {
+            Source::Own => "`mcp-gateway ca rotate`",
+            Source::Imported => "`mcp-gateway ca import --replace`",
+        };
         let subject = || certificate.subject.clone();
         if !certificate.is_valid_at(now) {
             return Err(CaError::OutOfDate { subject: subject(), from: day(certificate.not_before), to: day(certificate.not_after), with });

@@ -1,7 +1,8 @@
 //! The authority on disk: one file, so that its key and certificates change together or not at all.
 //!
-//! `authority.pem` holds the private key, the authority's own certificate, and then those that belong to it: cross certificates and
-//! the roots that signed them, or the issuers of an imported one. It is written beside itself, synced, and renamed.
+//! `authority.pem` says in its first line where the authority comes from. Then it holds the private key, the certificate of it, and
+//! those that belong to that: its root; in overlap that root again as the old issuer vouches for it, that issuer, and its root. For an
+//! imported authority, those above it as far as they were brought along. It is written beside itself, synced, and renamed.
 
 use std::{
     fs::{self, File},
@@ -33,17 +34,39 @@ pub struct Owner {
     pub gid: u32,
 }
 
+/// Where an authority comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It was made here.
+    Own,
+    /// Somebody else made it, and makes its successor.
+    Imported,
+}
+
+impl Source {
+    const ALL: [Self; 2] = [Source::Own, Source::Imported];
+
+    /// The first line of the file.
+    fn line(self) -> &'static str {
+        match self {
+            Source::Own => "# The authority of this MCP Gateway. Who has this key can pretend to be the governed servers.\n",
+            Source::Imported => "# An authority imported into MCP Gateway. Who has this key can pretend to be the governed servers.\n",
+        }
+    }
+}
+
 /// An authority's key and certificates.
 pub(super) struct Material {
+    pub(super) source: Source,
     pub(super) key: Zeroizing<KeyPair>,
-    /// The authority's own.
+    /// Of that key.
     pub(super) certificate: Certificate,
     pub(super) others: Vec<Certificate>,
 }
 
 impl Material {
     /// Reads PEM; `Err` says what is wrong with it.
-    pub(super) fn parse(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(source: Source, certificates: &[u8], key: &[u8]) -> Result<Self, String> {
         let secret = PrivateKeyDer::from_pem_slice(key).map_err(|_| "it holds no private key in PEM, or one with a password")?;
         let secret = Zeroizing::new(secret);
         let key = KeyPair::try_from(&*secret).map_err(|_| "its private key is none of P-256, P-384, P-521, Ed25519 and RSA")?;
@@ -59,14 +82,15 @@ impl Material {
         if !certificate.is_for(&key.subject_public_key_info()) {
             return Err(format!("its first certificate, `{}`, is not for the private key", certificate.subject));
         }
-        Ok(Material { key, certificate, others: found })
+        Ok(Material { source, key, certificate, others: found })
     }
 
     fn pem(&self) -> Zeroizing<String> {
         // Room for all of it: a string that grows leaves copies behind.
         let certificates = std::iter::once(&self.certificate).chain(&self.others);
         let bytes: usize = certificates.clone().map(|certificate| certificate.der.len()).sum();
-        let mut text = Zeroizing::new(String::with_capacity(2 * (bytes + self.key.serialized_der().len()) + 100 * (2 + self.others.len())));
+        let mut text = Zeroizing::new(String::with_capacity(2 * (bytes + self.key.serialized_der().len()) + 200 * (2 + self.others.len())));
+        text.push_str(self.source.line());
         write_pem(&mut text, "PRIVATE KEY", self.key.serialized_der());
         certificates.for_each(|certificate| write_pem(&mut text, "CERTIFICATE", &certificate.der));
         text
@@ -78,17 +102,18 @@ impl Material {
         own.into_iter().chain(self.others.iter().filter(move |other| !other.is_root() && other.is_valid_at(now)))
     }
 
-    /// The roots that clients may know it by, the newest first: its own, and in overlap the one before; those of an imported one as
-    /// far as they were brought along.
+    /// The roots that clients may know it by, the newest first: its own, and in overlap the one before; of an imported one as far as
+    /// they were brought along.
     pub(super) fn roots(&self, now: i64) -> impl Iterator<Item = &Certificate> {
-        let all = std::iter::once(&self.certificate).chain(self.others.iter().filter(move |other| other.is_valid_at(now)));
-        all.filter(|certificate| certificate.is_root())
+        let all = std::iter::once(&self.certificate).chain(&self.others);
+        all.filter(move |certificate| certificate.is_root() && certificate.is_valid_at(now))
     }
 
     /// Whether it and those above it let it vouch for this host.
     pub(super) fn covers(&self, host: &Host) -> bool {
-        let issuers = self.others.iter().filter(|_| !self.certificate.is_root());
-        self.certificate.covers(host) && issuers.into_iter().all(|issuer| issuer.covers(host))
+        // Of an own one, the root has the same constraints; the others are the old root's affair.
+        let above = self.others.iter().filter(|_| self.source == Source::Imported);
+        self.certificate.covers(host) && above.into_iter().all(|issuer| issuer.covers(host))
     }
 }
 
@@ -190,7 +215,9 @@ pub(super) fn load(dir: &Path) -> Result<Material, CaError> {
         CaError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => CaError::NoCa { dir: dir.to_owned() },
         other => other,
     })?;
-    Material::parse(&bytes, &bytes).map_err(|why| CaError::Damaged { path, why })
+    let source = Source::ALL.into_iter().find(|source| bytes.starts_with(source.line().as_bytes()));
+    let parsed = source.ok_or_else(|| "its first line is not as it was written".into());
+    parsed.and_then(|source| Material::parse(source, &bytes, &bytes)).map_err(|why| CaError::Damaged { path, why })
 }
 
 /// Reads a file that only its owner may read.

@@ -56,10 +56,19 @@ fn named(hosts: &[&str]) -> Vec<Host> {
     hosts.iter().map(|host| Host::parse(host).unwrap()).collect()
 }
 
+/// The root that clients are to trust.
+fn root(authority: &Authority) -> &Certificate {
+    authority.roots().next().unwrap()
+}
+
 /// What rustls says of a leaf with its chain, when it trusts this root.
 fn verified(leaf: &CertifiedKey, root: &Certificate, host: &str, now: i64) -> Result<(), rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add(root.der.clone()).unwrap();
+    verified_by(leaf, roots, host, now)
+}
+
+fn verified_by(leaf: &CertifiedKey, roots: RootCertStore, host: &str, now: i64) -> Result<(), rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
     let name = ServerName::try_from(host.to_owned()).unwrap();
@@ -80,9 +89,9 @@ fn leaves_for_names_and_addresses_are_verified_and_others_are_not_made() {
     let authority = place.open();
     for host in [FIRST, "10.77.1.2", "::1"] {
         let leaf = authority.leaf(host).unwrap();
-        verified(&leaf, authority.certificate(), host, now()).unwrap();
+        verified(&leaf, root(&authority), host, now()).unwrap();
         leaf.keys_match().unwrap();
-        assert_eq!(leaf.cert.len(), 1, "the root itself is not sent");
+        assert_eq!(leaf.cert.len(), 2, "leaf and issuer; the root is the client's");
     }
     assert!(authority.covers("MCP.Clinic.Internal.") && authority.leaf("MCP.Clinic.Internal.").is_ok());
     for host in [OTHER, "10.77.1.3", "::2", "clinic.internal", "xmcp.clinic.internal"] {
@@ -102,8 +111,16 @@ fn a_leaf_outside_the_constraints_is_rejected_by_rustls_whatever_its_kind() {
     ] {
         let authority = Place::with(permitted).open();
         for host in outside {
-            let error = verified(&stray(&authority, host), authority.certificate(), host, now()).unwrap_err();
-            assert!(format!("{error:?}").contains("NameConstraintViolation"), "{permitted:?} {host}: {error:?}");
+            let leaf = stray(&authority, host);
+            let mut roots = RootCertStore::empty();
+            roots.add(root(&authority).der.clone()).unwrap();
+            // As Java does: what a trusted certificate itself is limited to is not looked at.
+            let mut lax = roots.clone();
+            lax.roots[0].name_constraints = None;
+            for roots in [roots, lax] {
+                let error = verified_by(&leaf, roots, host, now()).unwrap_err();
+                assert!(format!("{error:?}").contains("NameConstraintViolation"), "{permitted:?} {host}: {error:?}");
+            }
         }
     }
 }
@@ -149,20 +166,21 @@ fn clients_of_the_old_root_and_of_the_new_one_verify_after_a_rotation() {
     assert_eq!(rotated.new_only, named(&[OTHER]));
     let new = place.open();
     let leaf = new.leaf(FIRST).unwrap();
-    assert_eq!(leaf.cert.len(), 2, "leaf and cross certificate");
-    verified(&leaf, old.certificate(), FIRST, now()).unwrap();
-    verified(&leaf, new.certificate(), FIRST, now()).unwrap();
-    let leaf = new.leaf(OTHER).unwrap();
-    assert!(verified(&leaf, old.certificate(), OTHER, now()).is_err(), "the old root's constraints hold for the cross certificate");
-    verified(&leaf, new.certificate(), OTHER, now()).unwrap();
+    verified(&leaf, root(&old), FIRST, now()).unwrap();
+    verified(&leaf, root(&new), FIRST, now()).unwrap();
+    let other = new.leaf(OTHER).unwrap();
+    assert!(verified(&other, root(&old), OTHER, now()).is_err(), "the old root's constraints hold for the cross certificate");
+    verified(&other, root(&new), OTHER, now()).unwrap();
 
     let roots: Vec<_> = new.roots().map(|root| root.subject.clone()).collect();
     assert_eq!(roots, [rotated.root.subject, rotated.old.subject]);
-    let cross = Certificate::read(leaf.cert[1].clone()).unwrap();
-    assert_eq!((cross.path_len, cross.not_after), (Some(0), old.certificate().not_after));
-    assert_eq!(new.certificate().path_len, Some(1));
+    let sent: Vec<_> = leaf.cert[1..].iter().map(|sent| Certificate::read(sent.clone()).unwrap()).collect();
+    let [issuer, cross, old_issuer] = &sent[..] else { unreachable!("{sent:?}") };
+    assert_eq!((&issuer.subject, &old_issuer.subject), (&new.certificate().subject, &old.certificate().subject));
+    assert_eq!((&cross.subject, cross.path_len), (&root(&new).subject, Some(1)));
+    assert_eq!(cross.not_after, root(&old).not_after);
     let later = new.leaf_at(FIRST, cross.not_after + 1).unwrap();
-    assert_eq!(later.cert.len(), 1, "a cross certificate that has expired is not sent");
+    assert_eq!(later.cert.len(), 2, "what has expired is not sent");
 }
 
 #[test]
@@ -172,15 +190,16 @@ fn a_second_rotation_names_whom_it_would_cut_off_and_does_so_only_when_told() {
     place.rotate(&[FIRST]).unwrap();
     let second = place.open();
     let error = place.rotate(&[FIRST]).unwrap_err();
-    assert!(matches!(error, CaError::CutsOff { .. }) && error.to_string().contains(&first.certificate().subject), "{error}");
+    assert!(matches!(error, CaError::CutsOff { .. }) && error.to_string().contains(&root(&first).subject), "{error}");
     assert_eq!(place.open().certificate().subject, second.certificate().subject, "nothing was changed");
 
     let rotated = rotate(place.site(&named(&[FIRST])), true).unwrap();
-    assert_eq!(rotated.cut_off[0].subject, first.certificate().subject);
+    assert_eq!(rotated.cut_off.len(), 1);
+    assert_eq!(rotated.cut_off[0].subject, root(&first).subject);
     let leaf = place.open().leaf(FIRST).unwrap();
-    verified(&leaf, second.certificate(), FIRST, now()).unwrap();
+    verified(&leaf, root(&second), FIRST, now()).unwrap();
     verified(&leaf, &rotated.root, FIRST, now()).unwrap();
-    let error = verified(&leaf, first.certificate(), FIRST, now()).unwrap_err();
+    let error = verified(&leaf, root(&first), FIRST, now()).unwrap_err();
     assert_eq!(error, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
 }
 
@@ -230,11 +249,13 @@ fn what_is_missing_or_damaged_is_told_with_what_to_do() {
     let whole = fs::read_to_string(&file).unwrap();
     let other = fs::read_to_string(Place::with(&[FIRST]).dir.join("authority.pem")).unwrap();
     let (key, certificate) = whole.split_at(whole.find("-----BEGIN CERTIFICATE").unwrap());
+    let (first_line, _) = whole.split_at(whole.find("-----BEGIN").unwrap());
     let other_certificate = &other[other.find("-----BEGIN CERTIFICATE").unwrap()..];
     for (text, why) in [
-        ("", "no private key"),
+        ("", "first line"),
+        (&whole[first_line.len()..], "first line"),
         (key, "no certificate"),
-        (certificate, "no private key"),
+        (&format!("{first_line}{certificate}"), "no private key"),
         (&format!("{key}{other_certificate}"), "is not for the private key"),
         (&whole[..whole.len() - 40], "not PEM"),
     ] {
