@@ -177,7 +177,7 @@ fn one_runtime_that_does_not_trust_us_or_trusts_anybody_is_an_answer_of_no() -> 
     assert!(verdicts(&rows, "curl", "")?.iter().all(|verdict| *verdict == ("yes", "-")), "{rows:?}");
     assert!(verdicts(&rows, "node", "")?.iter().all(|verdict| *verdict == ("no", "-")), "{rows:?}");
     let table = host.trust(&["--check"])?.stdout;
-    assert!(table.contains("UNABLE_TO_VERIFY_LEAF_SIGNATURE") && table.contains("sudo mcp-gateway ca trust"), "{table}");
+    assert!(table.contains("UNABLE_TO_GET_ISSUER_CERT_LOCALLY") && table.contains("sudo mcp-gateway ca trust"), "{table}");
 
     host.trust(&[])?.ok()?;
     // Who is told not to verify would pass for one that trusts us.
