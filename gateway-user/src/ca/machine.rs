@@ -84,7 +84,8 @@ impl Machine {
     pub(super) fn programs(&self, name: &str) -> Vec<String> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let (mut seen, mut found) = (Vec::new(), Vec::new());
-        for dir in std::env::split_paths(&path) {
+        // Where distributions put what we look for, should the path be a poor one.
+        for dir in std::env::split_paths(&path).chain(["/usr/bin".into(), "/usr/sbin".into()]) {
             let program = dir.join(name).display().to_string();
             let there = self.real(&program).is_some_and(|real| self.path(&real.display().to_string()).is_file());
             let dir = self.real(&dir.display().to_string());
@@ -138,11 +139,8 @@ impl Machine {
     /// Lets the system's store take over what has come, or with `gone` what has gone. `None` when the host has no program for that.
     pub(super) fn refresh(&self, store: &SystemStore, gone: bool) -> anyhow::Result<Option<String>> {
         let (program, arguments) = if gone { store.refresh_without } else { store.refresh };
-        if self.programs(program).is_empty() {
-            return Ok(None);
-        }
-        let mut command = self.command(program);
-        run(command.args(arguments))?;
+        let Some(path) = self.programs(program).into_iter().next() else { return Ok(None) };
+        run(self.command(&path).args(arguments))?;
         Ok(Some(std::iter::once(program).chain(arguments.iter().copied()).collect::<Vec<_>>().join(" ")))
     }
 

@@ -126,6 +126,37 @@ fn a_leaf_outside_the_constraints_is_rejected_by_rustls_whatever_its_kind() {
 }
 
 #[test]
+fn constraints_are_read_as_rfc_5280_and_openssl_have_them() {
+    use rcgen::GeneralSubtree::{DnsName, IpAddress};
+    let net = |text: &str| IpAddress(text.parse().unwrap());
+    let name = |text: &str| DnsName(text.to_owned());
+    let read = |permitted: &[rcgen::GeneralSubtree], excluded: &[rcgen::GeneralSubtree]| {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.name_constraints =
+            Some(rcgen::NameConstraints { permitted_subtrees: permitted.to_vec(), excluded_subtrees: excluded.to_vec() });
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        Certificate::read(certificate.into()).unwrap()
+    };
+    for (permitted, excluded, inside, outside) in [
+        (vec![], vec![], &["a.b", "10.0.0.1", "::1"][..], &[][..]),
+        (vec![name("A.b")], vec![], &["a.b", "x.a.b", "10.0.0.1"], &["xa.b", "b", "a.b.c"]),
+        (vec![name(".a.b")], vec![], &["x.a.b", "y.x.a.b"], &["a.b", "xa.b"]),
+        (vec![name("b")], vec![name("a.b")], &["b", "x.b"], &["a.b", "x.a.b"]),
+        (vec![], vec![name("")], &["10.0.0.1"], &["a", "a.b"]),
+        (vec![net("10.1.0.0/16")], vec![], &["10.1.2.3", "a.b"], &["10.2.0.1", "::1"]),
+        (vec![net("fd00::/8"), name("a.b")], vec![net("fd00::1/128")], &["fd00::2", "a.b"], &["fd00::1", "10.0.0.1", "c"]),
+    ] {
+        let certificate = read(&permitted, &excluded);
+        for (hosts, is_inside) in [(inside, true), (outside, false)] {
+            for host in hosts {
+                assert_eq!(certificate.covers(&Host::parse(host).unwrap()), is_inside, "{host} under {:?}", certificate.constraints);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_leaf_is_made_once_lives_a_week_and_is_made_anew_a_day_before_its_end() {
     let authority = Place::with(&[FIRST]).open();
     let start = now();
