@@ -84,7 +84,7 @@ fn the_limit_on_the_whole_log_holds_and_old_segments_may_be_moved_away() {
     let (log, _) = Log::open(options).unwrap();
     fill(&log);
     let LogState::Full(cause) = log.state() else { panic!("{:?}", log.state()) };
-    assert!(cause.contains("max_total_bytes"), "{cause}");
+    assert!(cause.contains("audit.max_total"), "{cause}");
     let total: u64 = segments(dir.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     assert!(total <= 200 << 10, "{total}");
     fs::remove_file(&segments(dir.path())[0]).unwrap();
