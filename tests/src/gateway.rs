@@ -1,11 +1,9 @@
 //! The gateway under test: guard and service, over a cgroup of the test's own.
 
 use std::{
-    fmt::Write as _,
     fs,
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
-    os::unix::fs::{PermissionsExt, chown},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::ExitStatus,
     time::Duration,
@@ -17,210 +15,28 @@ use rustix::{
     process::Signal,
 };
 
-use crate::{
-    Cgroup, Finished, Launch, Proc, Record, Slot, User, binaries,
-    kinesis::{CREDENTIALS, Kinesis},
-    needs, process, record,
-    wait::wait_for,
-};
-
-/// One `[[server]]` of the configuration.
-#[derive(Debug, Clone)]
-pub struct ServerEntry {
-    name: String,
-    url: String,
-    settings: Vec<(&'static str, String)>,
-}
-
-impl ServerEntry {
-    /// A governed server.
-    #[must_use]
-    pub fn new(name: &str, url: &str) -> Self {
-        Self { name: name.into(), url: url.into(), settings: Vec::new() }
-    }
-
-    /// What becomes of what is not MCP: `deny` or `pass`.
-    #[must_use]
-    pub fn other(self, what: &str) -> Self {
-        self.set("other", what)
-    }
-
-    /// When a record counts as written: `sync` or `os`.
-    #[must_use]
-    pub fn durability(self, when: &str) -> Self {
-        self.set("durability", when)
-    }
-
-    fn set(mut self, key: &'static str, value: &str) -> Self {
-        self.settings.push((key, value.into()));
-        self
-    }
-}
-
-/// A gateway that is to be started.
-#[derive(Debug)]
-pub struct Setup<'a> {
-    cgroup: &'a Cgroup,
-    servers: Vec<ServerEntry>,
-    stream: Option<(String, String)>,
-    heartbeat: &'static str,
-    segment: &'static str,
-    sections: String,
-    program: Option<PathBuf>,
-    hosts: Option<PathBuf>,
-    resolve: &'static str,
-}
-
-impl Setup<'_> {
-    /// Governs one more server.
-    #[must_use]
-    pub fn server(mut self, server: ServerEntry) -> Self {
-        self.servers.push(server);
-        self
-    }
-
-    /// Ships the log to this emulator.
-    #[must_use]
-    pub fn kinesis(mut self, kinesis: &Kinesis) -> Self {
-        self.stream = Some((kinesis.endpoint.clone(), kinesis.stream.clone()));
-        self
-    }
-
-    /// With names from this file, in the form of /etc/hosts, which is read anew each second.
-    #[must_use]
-    pub fn hosts(mut self, file: &Path) -> Self {
-        self.hosts = Some(file.to_owned());
-        self.resolve = "1s";
-        self
-    }
-
-    /// After how long without a sign of life the kernel takes the gateway for hung, such as `500ms`.
-    #[must_use]
-    pub fn heartbeat(mut self, limit: &'static str) -> Self {
-        self.heartbeat = limit;
-        self
-    }
-
-    /// How large a file of the log is, such as `64KiB`.
-    #[must_use]
-    pub fn segment(mut self, size: &'static str) -> Self {
-        self.segment = size;
-        self
-    }
-
-    /// Another program than the one that was built: every user must be able to reach it.
-    #[must_use]
-    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
-        self.program = Some(path.into());
-        self
-    }
-
-    /// More of the configuration, as TOML: whole sections such as `[limits]`.
-    #[must_use]
-    pub fn section(mut self, toml: &str) -> Self {
-        self.sections.push_str(toml);
-        self.sections.push('\n');
-        self
-    }
-
-    /// Writes the configuration, brings up the guard, starts the gateway as `nobody`, and waits until it is ready.
-    ///
-    /// # Errors
-    /// The machine lacks something, by name; or one of these says no, in its own words.
-    pub fn start(self) -> anyhow::Result<Gateway> {
-        let mut gateway = self.prepare()?;
-        gateway.guard_up()?;
-        gateway.run()?;
-        Ok(gateway)
-    }
-
-    /// Only writes the configuration: nothing is captured and nothing runs.
-    ///
-    /// # Errors
-    /// The machine lacks something, by name.
-    pub fn prepare(self) -> anyhow::Result<Gateway> {
-        needs::require()?;
-        let slot = Slot::take()?;
-        let user = User::nobody()?;
-        let dir = tempfile::Builder::new().prefix("mcp-gateway-test-").tempdir()?;
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-        let audit = dir.path().join("audit");
-        fs::create_dir(&audit)?;
-        chown(&audit, Some(user.uid), Some(user.gid))?;
-        let admin = SocketAddr::from((Ipv4Addr::new(127, 77, slot.number(), 1), 9464));
-        let pins = PathBuf::from(format!("/sys/fs/bpf/mcp-gateway-test-{}", slot.number()));
-
-        let mut toml = String::new();
-        writeln!(
-            toml,
-            "[capture]\ncgroup = {:?}\npins = {pins:?}\nuser = \"nobody\"\nheartbeat = {:?}\nresolve = {:?}\n",
-            self.cgroup.path(),
-            self.heartbeat,
-            self.resolve
-        )?;
-        for server in &self.servers {
-            writeln!(toml, "[[server]]\nname = {:?}\nurl = {:?}", server.name, server.url)?;
-            for (key, value) in &server.settings {
-                writeln!(toml, "{key} = {value:?}")?;
-            }
-            toml.push('\n');
-        }
-        let begin = format!("[audit]\ndir = {audit:?}\nsegment = {:?}", self.segment);
-        // A test may bring an [audit] of its own, which then goes on from here.
-        if self.sections.contains("[audit]") {
-            toml.push_str(&self.sections.replace("[audit]", &begin));
-        } else {
-            writeln!(toml, "{begin}\n\n{}", self.sections)?;
-        }
-        if let Some((endpoint, stream)) = &self.stream {
-            writeln!(toml, "\n[kinesis]\nstream = {stream:?}\nregion = \"eu-central-1\"\nendpoint_url = {endpoint:?}")?;
-        }
-        writeln!(toml, "\n[admin]\nlisten = \"{admin}\"")?;
-        let config = dir.path().join("gateway.toml");
-        fs::write(&config, toml)?;
-
-        let program = self.program.map_or_else(|| binaries::reachable(&binaries::gateway()?), Ok)?;
-        let gateway =
-            Gateway { process: None, guarded: false, program, config, audit, admin, user, hosts: self.hosts, _dir: dir, _slot: slot };
-        // What a test that was killed may have left at this slot.
-        if pins.exists() {
-            gateway.command(&["guard", "down", "--config"], true).run(Duration::from_secs(20))?;
-        }
-        Ok(gateway)
-    }
-}
+use crate::{Cgroup, Finished, Launch, Proc, Record, Slot, User, kinesis::CREDENTIALS, process, record, setup::Setup, wait::wait_for};
 
 /// A gateway of a test. When dropped: killed, and its guard taken down.
 #[derive(Debug)]
 pub struct Gateway {
-    process: Option<Proc>,
-    guarded: bool,
-    program: PathBuf,
-    config: PathBuf,
-    audit: PathBuf,
-    admin: SocketAddr,
-    user: User,
-    hosts: Option<PathBuf>,
-    _dir: tempfile::TempDir,
-    _slot: Slot,
+    pub(crate) process: Option<Proc>,
+    pub(crate) guarded: bool,
+    pub(crate) program: PathBuf,
+    pub(crate) config: PathBuf,
+    pub(crate) audit: PathBuf,
+    pub(crate) admin: SocketAddr,
+    pub(crate) user: User,
+    pub(crate) hosts: Option<PathBuf>,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) _slot: Slot,
 }
 
 impl Gateway {
     /// A gateway for the connections of one cgroup.
     #[must_use]
     pub fn over(cgroup: &Cgroup) -> Setup<'_> {
-        // A segment is written whole when it is begun: small ones let a gateway start at once.
-        Setup {
-            cgroup,
-            servers: Vec::new(),
-            stream: None,
-            heartbeat: "2s",
-            segment: "4MiB",
-            sections: String::new(),
-            program: None,
-            hosts: None,
-            resolve: "30s",
-        }
+        Setup::new(cgroup)
     }
 
     /// Its configuration file.
@@ -241,7 +57,20 @@ impl Gateway {
         &self.program
     }
 
-    fn command(&self, words: &[&str], with_config: bool) -> Launch {
+    /// What its clients are to trust for servers of `https` URLs, as PEM.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// `mcp-gateway ca init`, as root.
+    pub(crate) fn make_authority(&self) -> anyhow::Result<()> {
+        self.command(&["ca", "init", "--config"], true).run(Duration::from_secs(20))?.ok()?;
+        let shown = self.command(&["ca", "show", "--pem", "--config"], true).run(Duration::from_secs(20))?.ok()?;
+        Ok(fs::write(self.ca_file(), shown.stdout)?)
+    }
+
+    pub(crate) fn command(&self, words: &[&str], with_config: bool) -> Launch {
         let mut launch = Launch::new(&self.program).args(words);
         if let Some(hosts) = &self.hosts {
             launch = launch.hosts(hosts);

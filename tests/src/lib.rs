@@ -37,13 +37,15 @@ pub mod raw;
 pub mod record;
 pub mod refusal;
 pub mod servers;
+pub mod setup;
 pub mod slot;
 pub mod wait;
 
 pub use cgroup::Cgroup;
-pub use gateway::{Gateway, ServerEntry};
+pub use gateway::Gateway;
 pub use netns::Netns;
 pub use process::{Finished, Launch, Proc, User};
 pub use record::Record;
+pub use setup::ServerEntry;
 pub use slot::Slot;
 pub use wait::wait_until;
