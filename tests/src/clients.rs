@@ -94,9 +94,17 @@ pub fn tool_call(id: impl Into<serde_json::Value>, tool: &str, arguments: &serde
 /// # Errors
 /// It does not end well, or says one thing here and another there.
 pub fn same_both_ways(client: &Launch, cgroup: &Cgroup) -> anyhow::Result<u32> {
+    same(client, client, cgroup)
+}
+
+/// As [`same_both_ways`], for a client that has to be told something else for each way.
+///
+/// # Errors
+/// As [`same_both_ways`].
+pub fn same(past: &Launch, through: &Launch, cgroup: &Cgroup) -> anyhow::Result<u32> {
     let limit = Duration::from_secs(90);
-    let direct = client.run(limit)?.ok()?;
-    let captured = client.clone().under(cgroup).run(limit)?.ok()?;
+    let direct = past.run(limit)?.ok()?;
+    let captured = through.clone().under(cgroup).run(limit)?.ok()?;
     ensure!(direct.stdout == captured.stdout, "past the gateway:\n{}\nthrough it:\n{}", direct.stdout, captured.stdout);
     Ok(captured.pid)
 }

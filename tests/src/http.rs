@@ -98,7 +98,13 @@ fn chunk_size(from: &mut impl BufRead) -> io::Result<usize> {
 /// An HTTP request by hand: the head that every one needs, and more fields as they are written here.
 #[must_use]
 pub fn request(method: &str, target: &str, fields: &str, body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: server.test\r\n{fields}\r\n").into_bytes();
+    request_to("server.test", method, target, fields, body)
+}
+
+/// As [`request`], to this host.
+#[must_use]
+pub fn request_to(host: &str, method: &str, target: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").into_bytes();
     bytes.extend_from_slice(body);
     bytes
 }
@@ -106,12 +112,18 @@ pub fn request(method: &str, target: &str, fields: &str, body: &[u8]) -> Vec<u8>
 /// A POST of one JSON-RPC message in a revision that asks for no `Mcp-*` fields.
 #[must_use]
 pub fn post(message: &serde_json::Value) -> Vec<u8> {
+    post_to("server.test", message)
+}
+
+/// As [`post`], to this host.
+#[must_use]
+pub fn post_to(host: &str, message: &serde_json::Value) -> Vec<u8> {
     let body = message.to_string();
     let fields = format!(
         "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-11-25\r\nContent-Length: {}\r\n",
         body.len()
     );
-    request("POST", "/mcp", &fields, body.as_bytes())
+    request_to(host, "POST", "/mcp", &fields, body.as_bytes())
 }
 
 /// A `tools/call` for [`post`].

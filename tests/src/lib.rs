@@ -32,6 +32,7 @@ pub mod kinesis;
 pub mod load;
 pub mod needs;
 pub mod netns;
+pub mod pki;
 pub mod process;
 pub mod raw;
 pub mod record;
@@ -39,6 +40,7 @@ pub mod refusal;
 pub mod servers;
 pub mod setup;
 pub mod slot;
+pub mod tls;
 pub mod wait;
 
 pub use cgroup::Cgroup;

@@ -1,14 +1,17 @@
 //! A network namespace with one link to the host.
 
 use std::{
+    fs::Permissions,
+    io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::PathBuf,
     process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, ensure};
+use tempfile::NamedTempFile;
 
 use crate::{Slot, wait::wait_until};
 
@@ -71,6 +74,16 @@ impl Netns {
     #[must_use]
     pub fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(self.v4()), port)
+    }
+
+    /// A file in the form of /etc/hosts, in which its IPv4 address is this host's.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn names(&self, host: &str) -> anyhow::Result<NamedTempFile> {
+        let mut names = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile()?;
+        writeln!(names, "127.0.0.1 localhost\n{} {host}", self.v4())?;
+        Ok(names)
     }
 
     fn link(&self) -> String {

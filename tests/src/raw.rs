@@ -17,6 +17,7 @@ use rustix::{
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
+use tempfile::NamedTempFile;
 
 use crate::{Cgroup, Gateway, Launch, Netns, Proc, ServerEntry, User, binaries, http::Message, needs, wait::wait_for};
 
@@ -111,6 +112,13 @@ impl Probe {
     }
 }
 
+/// Makes a connection send at once, and wait no longer than a test does.
+pub(crate) fn patient(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))
+}
+
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Wire {
@@ -124,9 +132,7 @@ impl Wire {
     /// # Errors
     /// Its descriptor cannot be duplicated.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        patient(&stream)?;
         Ok(Self { reader: BufReader::new(stream.try_clone()?), stream })
     }
 
@@ -241,16 +247,20 @@ fn listen(netns: &Netns, port: u16) -> anyhow::Result<TcpListener> {
 pub struct Stub(Arc<Mutex<Vec<Message>>>);
 
 impl Stub {
-    /// A connection ends after an answer of no bytes, and after one that says `Connection: close`.
-    fn start(listener: TcpListener, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    /// A connection ends after an answer of no bytes, and after one that says `Connection: close`. One that cannot be opened is none.
+    pub(crate) fn start<S: Read + Write>(
+        listener: TcpListener,
+        open: impl Fn(TcpStream) -> io::Result<S> + Send + Sync + 'static,
+        answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let seen: Arc<Mutex<Vec<Message>>> = Arc::default();
-        let (noted, answer) = (seen.clone(), Arc::new(answer));
+        let (noted, serve) = (seen.clone(), Arc::new((open, answer)));
         // Ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (noted, answer) = (noted.clone(), answer.clone());
+                let (noted, serve) = (noted.clone(), serve.clone());
                 // A connection that breaks is what some tests are about.
-                thread::spawn(move || drop(converse(stream, &noted, &*answer)));
+                thread::spawn(move || drop(serve.0(stream).and_then(|stream| converse(stream, &noted, &serve.1))));
             }
         });
         Self(seen)
@@ -263,8 +273,8 @@ impl Stub {
     }
 }
 
-fn converse(mut stream: TcpStream, seen: &Mutex<Vec<Message>>, answer: &dyn Fn(&Message) -> Vec<u8>) -> io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
+fn converse(stream: impl Read + Write, seen: &Mutex<Vec<Message>>, answer: &dyn Fn(&Message) -> Vec<u8>) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
     loop {
         let request = match Message::read(&mut reader) {
             Ok(Some(request)) => request,
@@ -275,7 +285,7 @@ fn converse(mut stream: TcpStream, seen: &Mutex<Vec<Message>>, answer: &dyn Fn(&
         };
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
         let bytes = answer(&request);
-        stream.write_all(&bytes)?;
+        reader.get_mut().write_all(&bytes)?;
         if bytes.is_empty() || bytes.windows(17).any(|window| window == b"Connection: close") {
             break;
         }
@@ -294,6 +304,7 @@ pub struct Stage {
     pub address: SocketAddr,
     /// Whose connections are captured.
     pub cgroup: Cgroup,
+    pub(crate) names: Option<NamedTempFile>,
     netns: Netns,
 }
 
@@ -314,14 +325,27 @@ impl Stage {
     /// # Errors
     /// The machine lacks something.
     pub fn bare(setting: impl FnOnce(ServerEntry) -> ServerEntry, sections: &str) -> anyhow::Result<Self> {
+        Self::of(|address| setting(ServerEntry::new("server", &format!("http://{address}/mcp"))), 8000, None, sections)
+    }
+
+    /// With neither guard nor gateway up. The gateway may be told a name for the server's address.
+    pub(crate) fn of(
+        server: impl FnOnce(SocketAddr) -> ServerEntry,
+        port: u16,
+        name: Option<&str>,
+        sections: &str,
+    ) -> anyhow::Result<Self> {
         needs::require()?;
         let netns = Netns::new()?;
-        let address = netns.at(8000);
-        let cgroup = Cgroup::new()?;
-        let entry = setting(ServerEntry::new("server", &format!("http://{address}/mcp")));
-        let gateway = Gateway::over(&cgroup).server(entry).section(sections).prepare()?;
+        let (address, cgroup) = (netns.at(port), Cgroup::new()?);
+        let names = name.map(|name| netns.names(name)).transpose()?;
+        let mut setup = Gateway::over(&cgroup).server(server(address)).section(sections);
+        if let Some(names) = &names {
+            setup = setup.hosts(names.path());
+        }
+        let gateway = setup.prepare()?;
         let probe = Probe::under(&cgroup)?;
-        Ok(Self { gateway, probe, address, cgroup, netns })
+        Ok(Self { gateway, probe, address, cgroup, names, netns })
     }
 
     /// Listens at the governed address.
@@ -352,7 +376,7 @@ impl Stage {
     /// # Errors
     /// The address cannot be had.
     pub fn serve(&self, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> anyhow::Result<Stub> {
-        Ok(Stub::start(self.listen()?, answer))
+        Ok(Stub::start(self.listen()?, Ok, answer))
     }
 
     /// A client's connection.

@@ -1,6 +1,7 @@
 //! Real MCP servers, each in a network namespace that the test made.
 
 use std::{
+    fs,
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     time::Duration,
@@ -12,6 +13,7 @@ use rustix::process::Signal;
 use crate::{
     Launch, Netns, Proc, binaries,
     clinic::{Seen, SeenFile},
+    pki::Issued,
     wait::wait_for,
 };
 
@@ -113,6 +115,64 @@ pub fn everything(netns: &Netns, transport: Transport) -> anyhow::Result<Everyth
     let mut process = Launch::new("node").arg(script).arg(name).env("PORT", port.to_string()).inside(netns).start()?;
     listening(&mut process, address)?;
     Ok(EverythingServer { url: format!("http://{address}/{path}"), address, _process: process })
+}
+
+/// nginx, which ends TLS in front of another server.
+#[derive(Debug)]
+pub struct NginxServer {
+    /// Its address.
+    pub address: SocketAddr,
+    files: tempfile::TempDir,
+    _process: Proc,
+}
+
+impl NginxServer {
+    /// The requests that reached it, one line each.
+    ///
+    /// # Errors
+    /// Its log cannot be read.
+    pub fn requests(&self) -> anyhow::Result<Vec<String>> {
+        Ok(fs::read_to_string(self.files.path().join("requests"))?.lines().map(str::to_owned).collect())
+    }
+}
+
+/// Starts nginx in a namespace, on port 443, in front of the server at `to`; `settings` are more of its own.
+///
+/// # Errors
+/// It is not installed, or does not come up.
+pub fn nginx(netns: &Netns, issued: &Issued, to: SocketAddr, settings: &str) -> anyhow::Result<NginxServer> {
+    let address = netns.at(443);
+    let files = tempfile::tempdir()?;
+    let config = files.path().join("nginx.conf");
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|what| format!("{what}_temp_path {what};\n")).concat();
+    let (certificate, key) = (issued.certificate.display(), issued.key.display());
+    fs::write(
+        &config,
+        // One process: the workers of a master that is killed would outlive it.
+        format!(
+            "daemon off; master_process off; pid nginx.pid; error_log stderr;
+             events {{ }}
+             http {{
+                 {temporary}
+                 access_log requests;
+                 server {{
+                     listen 443 ssl;
+                     ssl_certificate {certificate};
+                     ssl_certificate_key {key};
+                     {settings}
+                     location / {{
+                         proxy_pass http://{to};
+                         proxy_http_version 1.1;
+                         proxy_set_header Connection \"\";
+                         proxy_buffering off;
+                     }}
+                 }}
+             }}"
+        ),
+    )?;
+    let mut process = Launch::new("nginx").arg("-p").arg(files.path()).arg("-c").arg(&config).inside(netns).start()?;
+    listening(&mut process, address)?;
+    Ok(NginxServer { address, files, _process: process })
 }
 
 /// Waits until something takes connections at an address, for as long as the process that should lives.
