@@ -8,6 +8,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use gateway_user::{
     audit::{Committed, LogState},
+    capture::Capture,
     proxy::{Shared, counter, metric},
     ship,
 };
@@ -91,7 +92,7 @@ async fn metrics(State(admin): State<Admin>) -> ([(&'static str, &'static str); 
             load(&ship.oversize),
         );
     }
-    if let Ok(counts) = shared.capture.counters() {
+    if let Some(Ok(counts)) = shared.capture.as_ref().map(Capture::counters) {
         for (reason, count) in counts {
             let name = format!("mcp_gateway_kernel_{}_total", reason.name().replace('-', "_"));
             counter(&mut page, &name, "Counted by the kernel programs since the guard came up.", count);

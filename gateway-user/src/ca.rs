@@ -175,7 +175,7 @@ fn https_hosts(config: &Config) -> anyhow::Result<Vec<Host>> {
 /// Root gives what it makes to the gateway's user, who is to mint without being root.
 fn site<'a>(config: &'a Config, hosts: &'a [Host]) -> anyhow::Result<Site<'a>> {
     let owner = if rustix::process::geteuid().is_root() {
-        let (uid, gid) = service::user_ids(&config.capture.user)?;
+        let (uid, gid) = service::user_ids(&config.captured()?.user)?;
         Some(Owner { uid, gid })
     } else {
         None

@@ -53,7 +53,7 @@ struct ConfigFile {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve captured connections, until SIGTERM or SIGINT
+    /// Serve captured connections, and those to the endpoint, until SIGTERM or SIGINT
     Run(ConfigFile),
     /// Check a configuration file; every fault is printed with file, line, key and what was expected
     Check(ConfigFile),
@@ -161,7 +161,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
             let servers = config.servers.iter().map(|server| format!("  {:20} {}\n", server.name, server.url));
             let servers: String = servers.collect();
-            say(&format!("{}: fine; {} server(s) governed\n{servers}", file.config.display(), config.servers.len()))?;
+            let ways = service::ways(&config, None);
+            say(&format!("{}: fine; {} server(s) {ways}\n{servers}", file.config.display(), config.servers.len()))?;
         }
         Command::Guard(Guard::Up(file)) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
@@ -169,12 +170,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Guard(Guard::Down(file)) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
-            say(&format!("{}\n", guard::down(&config.capture.pins)?))?;
+            say(&format!("{}\n", guard::down(&config.captured()?.pins)?))?;
         }
         Command::Guard(Guard::Status { config: file, json }) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
             let names = config.servers.iter().map(|server| (server.id(), server.name.clone())).collect();
-            let status = guard::status(&config.capture.pins).named(names);
+            let status = guard::status(&config.captured()?.pins).named(names);
             say(&if json { format!("{}\n", serde_json::to_string_pretty(&status)?) } else { status.to_string() })?;
             return Ok(if status.up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }

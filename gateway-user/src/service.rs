@@ -1,7 +1,7 @@
 //! The running gateway: everything started in order, watched, and stopped in order.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use gateway_user::{
     audit::{Durability, Effect, Entry, Kind, Log, Options},
-    capture::{Capture, guard},
+    capture::{Capture, KernelLog, guard},
     config::{Config, ServerConfig},
     proxy::{self, Shared},
     ship::{self, Ship, ShipOptions},
@@ -47,9 +47,10 @@ pub(crate) fn logs() {
 /// What the guard is to do, for this configuration: names are resolved now.
 ///
 /// # Errors
-/// A name does not resolve, or the user does not exist.
+/// It captures nothing, a name does not resolve, or the user does not exist.
 pub(crate) fn guard_config(config: &Config) -> anyhow::Result<guard::GuardConfig> {
-    let (uid, gid) = user_ids(&config.capture.user)?;
+    let capture = config.captured()?;
+    let (uid, gid) = user_ids(&capture.user)?;
     let mut governed = Vec::new();
     for server in &config.servers {
         for address in resolve(server)? {
@@ -57,11 +58,11 @@ pub(crate) fn guard_config(config: &Config) -> anyhow::Result<guard::GuardConfig
         }
     }
     Ok(guard::GuardConfig {
-        cgroup: config.capture.cgroup.clone(),
-        pin_dir: config.capture.pins.clone(),
+        cgroup: capture.cgroup.clone(),
+        pin_dir: capture.pins.clone(),
         governed,
-        heartbeat_limit: config.capture.heartbeat,
-        max_pending: config.capture.max_pending,
+        heartbeat_limit: capture.heartbeat,
+        max_pending: capture.max_pending,
         ..guard::GuardConfig::new(uid, gid)
     })
 }
@@ -94,8 +95,8 @@ fn resolve(server: &ServerConfig) -> anyhow::Result<Vec<IpAddr>> {
 /// Something that it needs is missing: the guard, the log, a port. Nothing was served then.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let tls = Tls::new(&config)?;
-    let capture = Capture::open(&config.capture.pins)?;
-    let mut kernel_log = capture.kernel_log()?;
+    let capture = config.capture.as_ref().map(|settings| Capture::open(&settings.pins)).transpose()?;
+    let kernel_log = capture.as_ref().map(Capture::kernel_log).transpose()?;
     let options =
         Options { segment_size: config.audit.segment, max_total_bytes: config.audit.max_total, ..Options::new(&config.audit.dir) };
     let (log, recovered) = Log::open(options)?;
@@ -116,6 +117,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         let start = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
+            "capture": shared.capture.is_some(),
+            "endpoint": shared.config.endpoint.as_ref().map(|endpoint| endpoint.listen),
             "servers": shared.config.servers.iter().map(|server| json!({
                 "name": server.name, "url": server.url.to_string(), "durability": format!("{:?}", server.durability).to_lowercase(),
                 "other": format!("{:?}", server.other).to_lowercase(),
@@ -125,16 +128,17 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         event(&shared, Kind::Start, &start).await
     })?;
     // Removes what a gateway that was killed left of connections that it never accepted.
-    shared.capture.sweep(Duration::ZERO)?;
+    if let Some(capture) = &shared.capture {
+        capture.sweep(Duration::ZERO)?;
+    }
     let running = proxy::start(&shared)?;
     tracing::info!(
         driver = running.driver,
         log_driver = log.driver(),
         workers,
-        port = running.ports.0,
         records = recovered.records,
         log = %log.log_id(),
-        "ready: {} server(s) governed", shared.config.servers.len()
+        "ready: {} server(s) {}", shared.config.servers.len(), ways(&shared.config, running.endpoint)
     );
 
     let failed = Arc::new(AtomicBool::new(false));
@@ -142,12 +146,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         let heart = tokio::spawn(heart(shared.clone()));
         let resolving = tokio::spawn(resolving(shared.clone()));
         let tidying = tokio::spawn(tidying(shared.clone()));
-        let kernel = tokio::spawn(async move {
-            loop {
-                kernel_log.forward();
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            }
-        });
+        let kernel = kernel_log.map(|log| tokio::spawn(kernel_messages(log)));
         let ship = match &shared.config.kinesis {
             None => None,
             Some(kinesis) => {
@@ -174,10 +173,14 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         }
         tracing::info!("stopping: new connections are refused, calls in flight may end");
         shared.draining.store(true, Ordering::Relaxed);
-        shared.capture.withdraw()?;
+        if let Some(capture) = &shared.capture {
+            capture.withdraw()?;
+        }
         resolving.abort();
         tidying.abort();
-        kernel.abort();
+        if let Some(kernel) = kernel {
+            kernel.abort();
+        }
         tokio::task::spawn_blocking(move || running.drain()).await?;
         heart.abort();
         event(&shared, Kind::Stop, &json!({ "pid": std::process::id() })).await?;
@@ -202,15 +205,40 @@ async fn event(shared: &Shared, kind: Kind, body: &serde_json::Value) -> anyhow:
     Ok(())
 }
 
+/// How the servers are reached, for people.
+pub(crate) fn ways(config: &Config, endpoint: Option<SocketAddr>) -> String {
+    let governed = config.capture.as_ref().map(|_| "governed".to_owned());
+    let called = config.endpoint.as_ref().map(|settings| {
+        let listen = endpoint.unwrap_or(settings.listen);
+        let host = settings.hosts.first().map_or_else(|| listen.to_string(), |host| format!("{host}:{}", listen.port()));
+        format!("at {}://{host}/<server>", settings.scheme())
+    });
+    governed.into_iter().chain(called).collect::<Vec<_>>().join(", and ")
+}
+
+/// Passes on what the kernel programs have to say.
+async fn kernel_messages(mut log: KernelLog) {
+    loop {
+        log.forward();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
 /// Shows the kernel that the gateway lives, for as long as every worker does.
 async fn heart(shared: Arc<Shared>) {
-    let mut beat = tokio::time::interval(shared.config.capture.heartbeat / 8);
+    let mut beat = tokio::time::interval(shared.config.heartbeat() / 8);
     loop {
         beat.tick().await;
-        if !shared.alive() {
-            tracing::error!("a data-plane worker hangs: no heartbeat is given, and the kernel refuses connects until it runs again");
-        } else if let Err(error) = shared.capture.heartbeat() {
-            tracing::error!("no heartbeat can be given: {error}");
+        match &shared.capture {
+            _ if shared.alive() => {
+                if let Some(Err(error)) = shared.capture.as_ref().map(Capture::heartbeat) {
+                    tracing::error!("no heartbeat can be given: {error}");
+                }
+            }
+            Some(_) => {
+                tracing::error!("a data-plane worker hangs: no heartbeat is given, and the kernel refuses connects until it runs again")
+            }
+            None => tracing::error!("a data-plane worker hangs: its callers wait"),
         }
     }
 }
@@ -218,7 +246,7 @@ async fn heart(shared: Arc<Shared>) {
 /// Keeps up with the addresses of the servers' names.
 async fn resolving(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(shared.config.capture.resolve).await;
+        tokio::time::sleep(shared.config.resolve()).await;
         for server in 0..shared.config.servers.len() {
             learn(&shared, server).await;
         }
@@ -230,24 +258,28 @@ async fn tidying(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(TIDY).await;
         shared.forget_sessions();
-        if let Err(error) = shared.capture.sweep(STALE_ORIGIN) {
+        if let Some(Err(error)) = shared.capture.as_ref().map(|capture| capture.sweep(STALE_ORIGIN)) {
             tracing::warn!("origins that nobody took cannot be swept: {error}");
         }
     }
 }
 
-/// Governs every address that a server's name has now; those that it had before stay governed.
+/// Learns every address that a server's name has now, and governs it where connections are captured; those that it had before stay governed.
 async fn learn(shared: &Shared, place: usize) {
     let server = &shared.config.servers[place];
     let (host, port) = (server.url.host.clone(), server.url.port);
     let found = match tokio::net::lookup_host((host.as_str(), port)).await {
         Ok(found) => found.map(|address| address.ip()).collect::<Vec<_>>(),
         Err(error) => {
-            return tracing::warn!(server = server.name, "the name {host} does not resolve: {error}; what was learned stays governed");
+            return tracing::warn!(server = server.name, "the name {host} does not resolve: {error}; what was learned before stays");
         }
     };
     for address in shared.servers.learn(place, port, found) {
-        match shared.capture.govern(address, port, server.id()) {
+        let Some(capture) = &shared.capture else {
+            tracing::info!(server = server.name, "it is reached at {address} port {port}");
+            continue;
+        };
+        match capture.govern(address, port, server.id()) {
             Ok(()) => tracing::info!(server = server.name, "{address} port {port} is governed"),
             Err(error) => tracing::error!(server = server.name, "{address} port {port} cannot be governed: {error}"),
         }

@@ -55,6 +55,21 @@ fn a_guard_that_is_down_is_an_answer_of_no() {
 }
 
 #[test]
+fn a_configuration_with_only_an_endpoint_has_no_guard() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("g.toml");
+    std::fs::write(&file, "[endpoint]\n[[server]]\nname = \"a\"\nurl = \"http://127.0.0.1:8000/mcp\"\n").unwrap();
+    let path = file.to_str().unwrap();
+    let check = gateway(&["check", "--config", path]);
+    assert!(String::from_utf8_lossy(&check.stdout).contains("1 server(s) at http://127.0.0.1:8080/<server>"), "{}", stderr(&check));
+    for command in ["up", "status", "down"] {
+        let output = gateway(&["guard", command, "--config", path]);
+        assert_eq!(output.status.code(), Some(3), "guard {command}");
+        assert!(stderr(&output).contains("captures no connections"), "guard {command}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_fault() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_mcp-gateway"))
         .args(["completions", "bash"])

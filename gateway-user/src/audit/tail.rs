@@ -265,6 +265,10 @@ fn process(body: &Body) -> Option<String> {
     if let Some(pid) = pid {
         let _ = write!(out, "[{pid}]");
     }
+    // A caller of the endpoint that is no process of this host.
+    if let Some(peer) = body.text("/caller/origin/peer").filter(|_| pid.is_none()) {
+        out.push_str(&shown(peer, 60));
+    }
     if let Some(uid) = uid {
         let _ = write!(out, "{}uid {uid}", if out.is_empty() { "" } else { " " });
     }

@@ -13,6 +13,7 @@
 //! Everything but the servers has a default that a small site can live with. An unknown key is an error with a suggestion;
 //! every error is reported, not only the first, each with file, line, key and what was expected.
 
+mod endpoint;
 mod reader;
 mod value;
 
@@ -21,13 +22,21 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use thiserror::Error;
 
 pub use crate::audit::Durability;
+pub use endpoint::EndpointConfig;
 pub use value::ServerUrl;
+
+/// A gateway that has shown no life for longer is hung.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How often names are resolved anew.
+const RESOLVE: Duration = Duration::from_secs(30);
 
 /// The configuration of one gateway, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How connections are captured.
-    pub capture: CaptureConfig,
+    /// How connections are captured; `None` when there is an endpoint and no `[capture]`.
+    pub capture: Option<CaptureConfig>,
+    /// Where the servers are reached by callers that cannot be captured; off when absent.
+    pub endpoint: Option<EndpointConfig>,
     /// The gateway's own certificate authority.
     pub ca: CaConfig,
     /// The governed servers, in file order.
@@ -40,6 +49,33 @@ pub struct Config {
     pub kinesis: Option<KinesisConfig>,
     /// Metrics and health.
     pub admin: AdminConfig,
+}
+
+/// The configuration captures nothing.
+#[derive(Debug, Error)]
+#[error("this configuration captures no connections: it has [endpoint] and no [capture]. Add [capture] to capture them too")]
+pub struct NotCaptured;
+
+impl Config {
+    /// How connections are captured.
+    ///
+    /// # Errors
+    /// [`NotCaptured`]
+    pub fn captured(&self) -> Result<&CaptureConfig, NotCaptured> {
+        self.capture.as_ref().ok_or(NotCaptured)
+    }
+
+    /// A worker that has shown no life for longer is hung.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        self.capture.as_ref().map_or(HEARTBEAT, |capture| capture.heartbeat)
+    }
+
+    /// How often the servers' names are resolved anew.
+    #[must_use]
+    pub fn resolve(&self) -> Duration {
+        self.capture.as_ref().map_or(RESOLVE, |capture| capture.resolve)
+    }
 }
 
 /// `[capture]`

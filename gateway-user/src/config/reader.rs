@@ -10,12 +10,12 @@ use toml::{
 use crate::capture::CANARY_SERVER;
 
 use super::{
-    AdminConfig, AuditConfig, CaConfig, CaptureConfig, CertificateFiles, Config, Durability, Errors, Fault, KinesisConfig, Limits, Other,
-    ServerConfig, TlsConfig,
+    AdminConfig, AuditConfig, CaConfig, CaptureConfig, CertificateFiles, Config, Durability, Errors, Fault, HEARTBEAT, KinesisConfig,
+    Limits, Other, RESOLVE, ServerConfig, TlsConfig, endpoint,
     value::{self, ServerUrl},
 };
 
-const TABLES: &[&str] = &["capture", "ca", "server", "limits", "audit", "kinesis", "admin"];
+const TABLES: &[&str] = &["capture", "endpoint", "ca", "server", "limits", "audit", "kinesis", "admin"];
 
 pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let mut faults = Faults { file, text, found: Vec::new() };
@@ -28,16 +28,18 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     };
     let mut top = Section { name: String::new(), span: 0..0, table: Some(document.get_ref()), used: Vec::new() };
 
+    let endpoint = top.table_of(&mut faults, "endpoint").map(|section| endpoint::read(section, &mut faults));
+    let captures = endpoint.is_none() || document.get_ref().contains_key("capture");
     let mut section = top.section(&mut faults, "capture");
-    let capture = CaptureConfig {
+    let capture = captures.then(|| CaptureConfig {
         cgroup: section.path(&mut faults, "cgroup"),
         pins: section.path(&mut faults, "pins").unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/mcp-gateway")),
         user: section.text(&mut faults, "user").unwrap_or_else(|| "mcp-gateway".into()),
-        heartbeat: section.heartbeat(&mut faults, "heartbeat", Duration::from_secs(2)),
-        resolve: section.duration(&mut faults, "resolve", Duration::from_secs(30)),
+        heartbeat: section.heartbeat(&mut faults, "heartbeat", HEARTBEAT),
+        resolve: section.duration(&mut faults, "resolve", RESOLVE),
         port: section.number(&mut faults, "port", 0..=65_535, 0).try_into().unwrap_or(0),
         max_pending: section.number(&mut faults, "max_pending", 1..=1_000_000, 65_536).try_into().unwrap_or(65_536),
-    };
+    });
     section.finish(&mut faults);
 
     let mut section = top.section(&mut faults, "ca");
@@ -86,16 +88,16 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let admin = AdminConfig { listen: section.loopback(&mut faults, "listen", SocketAddr::from(([127, 0, 0, 1], 9464))) };
     section.finish(&mut faults);
 
-    let servers = servers(&mut top, &mut faults);
+    let servers = servers(&mut top, &mut faults, endpoint.is_some());
     top.finish(&mut faults);
     if faults.found.is_empty() {
-        return Ok(Config { capture, ca, servers, limits, audit, kinesis, admin });
+        return Ok(Config { capture, endpoint, ca, servers, limits, audit, kinesis, admin });
     }
     faults.found.sort_by_key(|fault| fault.line);
     Err(Errors(faults.found))
 }
 
-fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerConfig> {
+fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: bool) -> Vec<ServerConfig> {
     let mut servers: Vec<ServerConfig> = Vec::new();
     let Some(list) = top.get("server") else {
         faults.add(0..0, "server", "no server is governed: add a [[server]] with `name` and `url`".into());
@@ -114,6 +116,11 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerConf
         let name = section.required(faults, "name");
         if servers.iter().any(|server| server.name == name) {
             faults.add(section.span_of("name"), "server.name", format!("`{name}` is the name of another server already"));
+        }
+        if has_endpoint && !name.is_empty() && !endpoint::is_path_segment(&name) {
+            let message =
+                "with [endpoint] the name is a part of URLs: expected letters, digits, `-`, `_` and `.`, and no `.` at its beginning";
+            faults.add(section.span_of("name"), "server.name", message.into());
         }
         let url = section.required(faults, "url");
         let url = match ServerUrl::parse(&url) {
@@ -146,34 +153,23 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Vec<ServerConf
 
 fn tls(section: &mut Section<'_, '_>, faults: &mut Faults<'_>, is_https: bool) -> TlsConfig {
     let ca_file = section.path(faults, "ca_file");
-    let certificate = section.path(faults, "client_certificate");
-    let key = section.path(faults, "client_key");
-    for (name, value) in [("ca_file", &ca_file), ("client_certificate", &certificate), ("client_key", &key)] {
-        if value.is_some() && !is_https {
+    let client = section.certificate(faults, "client_certificate", "client_key");
+    for name in ["ca_file", "client_certificate", "client_key"] {
+        if section.has(name) && !is_https {
             faults.add(section.span_of(name), &section.named(name), "is for an https:// server, and this one's URL is http://".into());
         }
     }
-    let client = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
-        (None, None) => None,
-        (given, _) => {
-            let (there, missing) =
-                if given.is_some() { ("client_certificate", "client_key") } else { ("client_key", "client_certificate") };
-            faults.add(section.span_of(there), &section.named(missing), format!("is missing: `{there}` is of no use without it"));
-            None
-        }
-    };
     TlsConfig { ca_file, client }
 }
 
-struct Faults<'a> {
+pub(super) struct Faults<'a> {
     file: &'a str,
     text: &'a str,
     found: Vec<Fault>,
 }
 
 impl Faults<'_> {
-    fn add(&mut self, span: Range<usize>, key: &str, message: String) {
+    pub(super) fn add(&mut self, span: Range<usize>, key: &str, message: String) {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         self.found.push(Fault { file: self.file.to_owned(), line, key: key.to_owned(), message });
@@ -181,7 +177,7 @@ impl Faults<'_> {
 }
 
 /// One table of the file, and which of its keys were asked for: those that were not are unknown.
-struct Section<'t, 'i> {
+pub(super) struct Section<'t, 'i> {
     name: String,
     span: Range<usize>,
     table: Option<&'t DeTable<'i>>,
@@ -194,11 +190,15 @@ impl<'t, 'i> Section<'t, 'i> {
         self.table?.get(key)
     }
 
-    fn span_of(&self, key: &str) -> Range<usize> {
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
         self.table.and_then(|table| table.get(key)).map_or(self.span.clone(), Spanned::span)
     }
 
-    fn named(&self, key: &str) -> String {
+    pub(super) fn named(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
@@ -238,7 +238,54 @@ impl<'t, 'i> Section<'t, 'i> {
         self.text(faults, key).map(PathBuf::from)
     }
 
-    fn parsed<T>(&mut self, faults: &mut Faults<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    /// A list of texts; each that `parse` does not take is a fault.
+    pub(super) fn list(
+        &mut self,
+        faults: &mut Faults<'_>,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<String, String>,
+    ) -> Vec<String> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            faults.add(value.span(), &self.named(key), "expected a list of strings: [\"…\"]".into());
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for item in items {
+            let read = if let DeValue::String(text) = item.get_ref() { parse(text) } else { Err("expected strings in quotes".into()) };
+            match read {
+                Ok(text) => found.push(text),
+                Err(message) => faults.add(item.span(), &self.named(key), message),
+            }
+        }
+        found
+    }
+
+    pub(super) fn flag(&mut self, faults: &mut Faults<'_>, key: &'static str) -> bool {
+        match self.get(key).map(|value| (value.get_ref(), value.span())) {
+            None => false,
+            Some((DeValue::Boolean(flag), _)) => *flag,
+            Some((_, span)) => {
+                faults.add(span, &self.named(key), "expected true or false".into());
+                false
+            }
+        }
+    }
+
+    /// A certificate and its key: both, or neither.
+    pub(super) fn certificate(&mut self, faults: &mut Faults<'_>, name: &'static str, key_name: &'static str) -> Option<CertificateFiles> {
+        match (self.path(faults, name), self.path(faults, key_name)) {
+            (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
+            (None, None) => None,
+            (given, _) => {
+                let (there, missing) = if given.is_some() { (name, key_name) } else { (key_name, name) };
+                faults.add(self.span_of(there), &self.named(missing), format!("is missing: `{there}` is of no use without it"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn parsed<T>(&mut self, faults: &mut Faults<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(faults, key)?;
         match parse(&text) {
             Ok(value) => Some(value),
@@ -313,7 +360,7 @@ impl<'t, 'i> Section<'t, 'i> {
         self.parsed(faults, key, parse).unwrap_or(choices[0].1)
     }
 
-    fn finish(self, faults: &mut Faults<'_>) {
+    pub(super) fn finish(self, faults: &mut Faults<'_>) {
         let Some(table) = self.table else { return };
         let known: &[&str] = if self.name.is_empty() { TABLES } else { &self.used };
         for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {

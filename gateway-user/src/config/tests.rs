@@ -80,6 +80,48 @@ fn addresses_of_both_families_and_defaults_of_urls() {
 }
 
 #[test]
+fn capture_is_on_unless_there_is_only_an_endpoint() {
+    assert!(parse("g.toml", SERVER).unwrap().captured().is_ok());
+    let config = parse("g.toml", &format!("[endpoint]\n{SERVER}")).unwrap();
+    assert!(config.captured().unwrap_err().to_string().contains("Add [capture]"));
+    let endpoint = config.endpoint.unwrap();
+    assert_eq!((endpoint.listen.to_string().as_str(), endpoint.scheme()), ("127.0.0.1:8080", "http"));
+    let both = parse("g.toml", &format!("[capture]\n[endpoint]\n{SERVER}")).unwrap();
+    assert!(both.captured().is_ok() && both.endpoint.is_some());
+}
+
+#[test]
+fn an_endpoint_for_other_hosts_has_a_certificate_or_says_that_it_needs_none() {
+    let listen = "[endpoint]\nlisten = \"0.0.0.0:8080\"\n";
+    assert!(faults(&format!("{listen}{SERVER}")).starts_with("g.toml:2: endpoint.listen: callers on other hosts would send"));
+    assert!(parse("g.toml", &format!("{listen}plain = true\n{SERVER}")).is_ok());
+    assert!(parse("g.toml", &format!("{listen}certificate = \"c\"\nkey = \"k\"\n{SERVER}")).is_ok());
+    assert_eq!(
+        faults(&format!("{listen}certificate = \"c\"\n{SERVER}")),
+        "g.toml:3: endpoint.key: is missing: `certificate` is of no use without it"
+    );
+    assert!(faults(&format!("{listen}plain = true\ncertificate = \"c\"\nkey = \"k\"\n{SERVER}")).contains("endpoint.plain"));
+    assert!(faults(&format!("[endpoint]\nplain = \"yes\"\n{SERVER}")).contains("endpoint.plain: expected true or false"));
+}
+
+#[test]
+fn hosts_origins_and_names_of_an_endpoint_are_read_as_they_come_in_requests() {
+    let lists =
+        "[endpoint]\nhosts = [\"Gateway.Example\", \"[FD00::1]\"]\norigins = [\"https://A.example:443\", \"http://localhost:6274\"]\n";
+    let endpoint = parse("g.toml", &format!("{lists}{SERVER}")).unwrap().endpoint.unwrap();
+    assert_eq!(endpoint.hosts, ["gateway.example", "fd00::1"]);
+    assert_eq!(endpoint.origins, ["https://a.example", "http://localhost:6274"]);
+    let told = faults(&format!(
+        "[endpoint]\nhosts = [\"a:80\", 7]\norigins = [\"https://a/x\", \"null\"]\n{}",
+        SERVER.replace("\"a\"", "\"a b\"")
+    ));
+    assert_eq!(
+        told.lines().map(|line| line.split(": ").nth(1).unwrap()).collect::<Vec<_>>(),
+        ["endpoint.hosts", "endpoint.hosts", "endpoint.origins", "endpoint.origins", "server.name"]
+    );
+}
+
+#[test]
 fn syntax_errors_have_a_line() {
     assert!(faults("[[server]]\nname = \n").starts_with("g.toml:2: (syntax):"));
 }

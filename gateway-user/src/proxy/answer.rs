@@ -1,12 +1,13 @@
 //! The way back: an answer is recorded before its last bytes leave, and an event before it is released.
 
-use std::{num::NonZeroUsize, time::Instant};
+use std::{net::SocketAddr, num::NonZeroUsize, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
     body::join,
     connection::{Connection, Next},
+    entrance::OF_THE_HOST,
     forward::{Flight, Lost, RAN, unreachable_server},
     record::{self, OpenCall, Outcome, micros},
     refusal::Refusal,
@@ -27,6 +28,8 @@ enum Shape {
     Events,
     /// JSON, or anything else that answers a call: read whole before any of it is released.
     Whole,
+    /// Where a caller of the endpoint learns how the server is authorized: its URL is changed to lead through the gateway.
+    Metadata,
     /// Not an answer to a call: passed on as it comes.
     Stream,
 }
@@ -36,13 +39,14 @@ pub(super) struct Answered<'a> {
     pub seq: u64,
     pub call: Option<&'a OpenCall>,
     pub since: Instant,
+    pub upstream: Option<SocketAddr>,
     pub tls: Option<&'a record::Tls>,
 }
 
 impl<'a> Answered<'a> {
     /// The request that is being answered.
     fn own(flight: &'a Flight) -> Self {
-        Answered { seq: flight.seq, call: flight.open.first(), since: flight.started, tls: flight.tls.as_deref() }
+        Answered { seq: flight.seq, call: flight.open.first(), since: flight.started, upstream: flight.reached, tls: flight.tls.as_deref() }
     }
 }
 
@@ -62,14 +66,17 @@ impl Connection {
             // The answer to `initialize` opens the protocol's session.
             flight.session = format!("{}:{}", self.config().name, String::from_utf8_lossy(id));
         }
-        let shape = shape(&head, flight)?;
+        let shape = if self.is_metadata(&head, flight) { Shape::Metadata } else { shape(&head, flight)? };
         let next = match shape {
             Shape::Events => self.events(&mut server, &head, &mut decoder, flight).await?,
             Shape::Whole => self.whole(&mut server, &head, &mut decoder, flight).await?,
+            Shape::Metadata => self.metadata(&mut server, &head, &mut decoder, flight).await?,
             Shape::Stream => self.stream(&mut server, &head, &mut decoder, flight).await?,
         };
-        if flight.sent && head.keep_alive && decoder.is_done() && server.buf.is_empty() && !server.ended() {
-            self.worker.pool.borrow_mut().put(self.destination(), Server { side: server, tls: flight.tls.clone() });
+        if let Some(to) =
+            flight.reached.filter(|_| flight.sent && head.keep_alive && decoder.is_done() && server.buf.is_empty() && !server.ended())
+        {
+            self.worker.pool.borrow_mut().put(self.destination(flight, to), Server { side: server, tls: flight.tls.clone() });
         }
         Ok(next)
     }
@@ -82,6 +89,20 @@ impl Connection {
         decoder: &mut BodyDecoder,
         flight: &mut Flight,
     ) -> Result<Next, Lost> {
+        let body = self.all_of(server, decoder, flight).await?;
+        let elsewhere = head.status == 202 && !flight.parked.is_empty();
+        if !elsewhere {
+            self.unpark(flight);
+            match body.is_empty() {
+                true => self.closed(head.status, None, None, flight).await?,
+                false => self.answered_whole(head, &body, flight).await?,
+            }
+        }
+        self.give_whole(head, body, flight).await
+    }
+
+    /// A body whole, within the limit of what is inspected.
+    pub(super) async fn all_of(&mut self, server: &mut Side, decoder: &mut BodyDecoder, flight: &Flight) -> Result<Bytes, Lost> {
         let limit = self.worker.shared.config.limits.inspected_body;
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut size = 0;
@@ -93,15 +114,10 @@ impl Connection {
             }
             pieces.push(piece);
         }
-        let body = join(pieces);
-        let elsewhere = head.status == 202 && !flight.parked.is_empty();
-        if !elsewhere {
-            self.unpark(flight);
-            match body.is_empty() {
-                true => self.closed(head.status, None, None, flight).await?,
-                false => self.answered_whole(head, &body, flight).await?,
-            }
-        }
+        Ok(join(pieces))
+    }
+
+    pub(super) async fn give_whole(&mut self, head: &ResponseHead, body: Bytes, flight: &Flight) -> Result<Next, Lost> {
         let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let framing = if body.is_empty() { Framing::None } else { Framing::Length(length) };
         let head = self.head_for_client(head, flight, framing, flight.keep_alive)?;
@@ -174,6 +190,7 @@ impl Connection {
             session: Some(session),
             call: answered.call,
             outcome,
+            upstream: self.entrance.as_ref().and(answered.upstream),
             tls: answered.tls,
             payload,
         };
@@ -247,7 +264,10 @@ impl Connection {
 
     pub(super) fn head_for_client(&self, head: &ResponseHead, flight: &Flight, framing: Framing, keep_alive: bool) -> Result<Bytes, Lost> {
         let mut out = BytesMut::with_capacity(512);
-        write_response_head(&mut out, head, &flight.method, &Rewrite { framing, set: &[], remove: &[], keep_alive })
+        let led = self.entrance.as_ref().map(|entrance| entrance.lead_back(&head.headers, &flight.target)).unwrap_or_default();
+        let set: Vec<(&str, &[u8])> = led.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        let remove = if self.entrance.is_some() { OF_THE_HOST } else { &[] };
+        write_response_head(&mut out, head, &flight.method, &Rewrite { framing, set: &set, remove, keep_alive })
             .map_err(|error| Lost::Answer(Refusal::upstream(format!("the server's answer cannot be sent on: {error}"), RAN)))?;
         Ok(out.freeze())
     }

@@ -7,30 +7,34 @@ use futures_util::FutureExt;
 use serde::Serialize;
 
 use super::{
+    caller::{Origin, Who},
+    entrance::Entrance,
     record::{self, Caller, HttpRequest},
     refusal::{self, Refusal},
     servers::Candidates,
     stream::Side,
     tunnel,
-    upstream::Principal,
     worker::Worker,
 };
 use crate::{
-    audit::{AppendError, Effect, Entry, Kind, Payload},
-    capture::{KernelOrigin, process, process::Process},
+    audit::{AppendError, Durability, Effect, Entry, Kind, Payload},
+    capture::process::{self, Fact, Process},
     config::{Other, ServerConfig, ServerUrl},
     wire::http1::{Method, RequestHead, Sniff, parse_request, sniff},
 };
 
-/// A captured connection whose origin is known.
+/// A connection whose origin is known.
 pub(super) struct Connection {
     pub worker: Rc<Worker>,
-    /// The servers at the address that it was meant for.
+    /// The servers that it may be meant for.
     pub candidates: Candidates,
-    /// The one of them that it speaks to now, by its place in the configuration.
+    /// The one of them that it speaks to now, by its place in the configuration. At the endpoint it means nothing without an `entrance`.
     pub server: usize,
-    pub origin: KernelOrigin,
-    pub process: Process,
+    /// At the endpoint, how the present request found its server.
+    pub entrance: Option<Entrance>,
+    pub origin: Origin,
+    pub process: Fact<Process>,
+    pub who: Who,
     pub client: Side,
     /// What TLS with the client came to.
     pub tls: Option<record::Tls>,
@@ -57,10 +61,10 @@ pub(super) enum Next {
     Close,
 }
 
-/// Serves one accepted connection to its end.
+/// Serves one connection that the kernel redirected to its end.
 pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let shared = &worker.shared;
-    let origin = match shared.capture.take_origin(peer) {
+    let origin = match shared.capture.as_ref().map_or(Ok(None), |capture| capture.take_origin(peer)) {
         Ok(Some(origin)) => origin,
         Ok(None) => {
             let message = "a connection came to the gateway's own port without having been redirected by the kernel: it was closed";
@@ -74,17 +78,17 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     if origin.is_canary() {
         return;
     }
-    let process = process::describe(&origin);
-    let Some(candidates) = shared.servers.of(&origin) else {
+    let process = Fact::Known(process::describe(&origin));
+    let (candidates, original) = (shared.servers.of(&origin), origin.original);
+    let origin = Origin::Capture(origin);
+    let Some(candidates) = candidates else {
         let message = format!(
-            "{} was governed under another configuration, and is no server's in this one: the connection was closed. Name its server again, \
-             or take the guard down and up to let it go",
-            origin.original
+            "{original} was governed under another configuration, and is no server's in this one: the connection was closed. Name its \
+             server again, or take the guard down and up to let it go"
         );
         return stray(&worker, peer, Some(Caller { origin: &origin, process: &process }), "unknown-server", &message).await;
     };
-    let server = candidates[0];
-    let mut connection = Connection { candidates, server, origin, process, client: Side::new(stream), tls: None, worker: worker.clone() };
+    let mut connection = Connection::new(worker.clone(), stream, origin, process, candidates);
     let readable = match connection.protocol().await {
         Some(Sniff::Http) => connection.unprotected().await,
         Some(Sniff::Tls) => connection.secure().await,
@@ -103,16 +107,32 @@ async fn stray(worker: &Worker, peer: SocketAddr, caller: Option<Caller<'_>>, re
     let body = record::Refused { server: None, caller, peer: Some(peer), tls: None, reason, message, http: None, payload: None };
     let entry = Entry { kind: Kind::Refused, body: record::bytes(&body), effect: Effect::None };
     // The connection is closed whether or not this can be written; the log says itself when it cannot.
-    let _ = worker.shared.audit.append(entry, crate::audit::Durability::Sync).await;
+    let _ = worker.shared.audit.append(entry, Durability::Sync).await;
 }
 
 impl Connection {
+    pub(super) fn new(worker: Rc<Worker>, stream: TcpStream, origin: Origin, process: Fact<Process>, candidates: Candidates) -> Self {
+        Connection {
+            worker,
+            server: candidates.first().copied().unwrap_or_default(),
+            candidates,
+            entrance: None,
+            who: Who::of(&origin, &process),
+            origin,
+            process,
+            client: Side::new(stream),
+            tls: None,
+        }
+    }
+
     pub(super) fn config(&self) -> &ServerConfig {
         &self.worker.shared.config.servers[self.server]
     }
 
-    pub(super) fn principal(&self) -> Principal {
-        Principal { uid: self.origin.uid, pid: self.origin.tgid, started: self.process.start_time.known().copied() }
+    /// The server that it speaks to; at the endpoint none, until a request's path names one.
+    fn known(&self) -> Option<&ServerConfig> {
+        let known = self.entrance.is_some() || matches!(self.origin, Origin::Capture(_));
+        known.then(|| self.config())
     }
 
     pub(super) fn caller(&self) -> Caller<'_> {
@@ -122,11 +142,12 @@ impl Connection {
     /// Writes a record and waits until it is as durable as the server's setting asks.
     pub(super) async fn record(&self, kind: Kind, body: &impl Serialize, effect: Effect) -> Result<u64, AppendError> {
         let entry = Entry { kind, body: record::bytes(body), effect };
-        self.worker.shared.audit.append(entry, self.config().durability).await
+        let durability = self.known().map_or(Durability::Sync, |server| server.durability);
+        self.worker.shared.audit.append(entry, durability).await
     }
 
     /// What the first bytes say; `None` when the client left before it said anything, or said nothing in time.
-    async fn protocol(&mut self) -> Option<Sniff> {
+    pub(super) async fn protocol(&mut self) -> Option<Sniff> {
         let limit = self.worker.shared.config.limits.head_timeout;
         let deadline = Instant::now() + limit;
         loop {
@@ -189,13 +210,17 @@ impl Connection {
     }
 
     /// The exchanges of an HTTP/1 connection, one after the other.
-    async fn http(&mut self) {
+    pub(super) async fn http(&mut self) {
         loop {
-            let head = match self.head().await {
+            self.entrance = None;
+            let mut head = match self.head().await {
                 Ok(Some(head)) => head,
                 Ok(None) | Err(Stop::Gone) => return,
                 Err(Stop::Refused(refusal)) => return self.refuse(&refusal, None, &[]).await,
             };
+            if let Err(refusal) = self.enter(&mut head) {
+                return self.refuse(&refusal, Some(&head), &[]).await;
+            }
             match self.exchange(&head).await {
                 Ok(Next::Another) if self.client.buf.is_empty() => {}
                 Ok(Next::Another) => {
@@ -260,20 +285,21 @@ impl Connection {
         let shared = &self.worker.shared;
         shared.metrics.refused(refusal.reason);
         let max_body = shared.config.audit.max_body;
+        let server = self.known().map(|server| server.name.as_str());
         let written = {
             let body = record::Refused {
-                server: Some(&self.config().name),
+                server,
                 caller: Some(self.caller()),
                 peer: None,
                 tls: self.tls.as_ref(),
                 reason: refusal.reason,
                 message: &refusal.message,
-                http: head.map(HttpRequest::new),
+                http: head.map(|head| HttpRequest::new(head, self.entrance.as_ref())),
                 payload: (!body.is_empty()).then(|| Payload::new(body, max_body)),
             };
             self.record(Kind::Refused, &body, Effect::None).await
         };
-        tracing::info!(server = self.config().name, pid = self.origin.tgid, side = ?refusal.side, reason = refusal.reason, "refused: {}", refusal.message);
+        tracing::info!(server, caller = %self.who, side = ?refusal.side, reason = refusal.reason, "refused: {}", refusal.message);
         written.ok().map(|seq| format!("{}/{seq}", shared.audit.log_id()))
     }
 

@@ -37,7 +37,7 @@ impl Connection {
         let pack = |raw: Bytes| if chunked { chunk(raw) } else { vec![raw] };
         loop {
             loop {
-                let event = match splitter.next() {
+                let mut event = match splitter.next() {
                     Ok(Some(event)) => event,
                     Ok(None) => break,
                     Err(error) => {
@@ -47,7 +47,7 @@ impl Connection {
                 if !ready.is_empty() && waits_for_record(&event) {
                     self.give(std::mem::take(&mut ready)).await?;
                 }
-                match self.event(head.status, &event, flight).await {
+                match self.event(head.status, &mut event, flight).await {
                     Ok(()) => ready.extend(pack(event.raw)),
                     Err(refusal) => return Err(self.cut_events(ready, refusal, chunked, flight).await),
                 }
@@ -60,9 +60,9 @@ impl Connection {
                 Err(lost) => return Err(lost),
             }
         }
-        if let Some(rest) = splitter.finish() {
+        if let Some(mut rest) = splitter.finish() {
             // Clients are told to drop an event without its blank line; some do not, so it is read like any other.
-            match self.event(head.status, &rest, flight).await {
+            match self.event(head.status, &mut rest, flight).await {
                 Ok(()) => ready.extend(pack(rest.raw)),
                 Err(refusal) => return Err(self.cut_events(ready, refusal, chunked, flight).await),
             }
@@ -102,9 +102,9 @@ impl Connection {
         }
     }
 
-    /// Reads one event and records what it carries.
-    async fn event(&mut self, status: u16, event: &Event, flight: &mut Flight) -> Result<(), Refusal> {
-        let Some(data) = event.data.as_ref().filter(|data| !data.is_empty()) else { return Ok(()) };
+    /// Reads one event and records what it carries. Where the caller would be led past the endpoint, the event is changed.
+    async fn event(&mut self, status: u16, event: &mut Event, flight: &mut Flight) -> Result<(), Refusal> {
+        let Some(data) = &event.data.clone().filter(|data| !data.is_empty()) else { return Ok(()) };
         let shared = self.worker.shared.clone();
         if event.kind() == b"endpoint" {
             let path = mcp::endpoint_event(
@@ -112,6 +112,9 @@ impl Connection {
                 mcp::Base { scheme: self.config().url.scheme(), authority: &flight.host, target: &flight.target },
             )
             .map_err(|error| Refusal { reason: "malformed", ..Refusal::upstream(error.to_string(), RAN) })?;
+            if let Some(entrance) = &self.entrance {
+                event.raw = entrance.endpoint_event(event, &path);
+            }
             flight.session = format!("{}:{path}", self.config().name);
             let path = path.split('?').next().unwrap_or_default().to_owned();
             shared.sessions.endpoint(self.server, path);
@@ -161,7 +164,13 @@ impl Connection {
         let effect = if own && !flight.open.is_empty() { Effect::None } else { Effect::Closes(waiting.seq) };
         self.remember(response, flight);
         let payload = Payload::of_message(data, shared.config.audit.max_body);
-        let answered = Answered { seq: waiting.seq, call: Some(&waiting.call), since: waiting.since, tls: flight.tls.as_deref() };
+        let answered = Answered {
+            seq: waiting.seq,
+            call: Some(&waiting.call),
+            since: waiting.since,
+            upstream: flight.reached,
+            tls: flight.tls.as_deref(),
+        };
         // The status of a stream that was opened for something else says nothing of this call.
         let status = own.then_some(status);
         match self.outcome(status, Some(response), Some(payload), answered, &flight.session, effect).await {

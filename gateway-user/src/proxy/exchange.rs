@@ -80,7 +80,7 @@ impl Connection {
 
     fn server_of(&self, head: &RequestHead, path: &str) -> usize {
         let shared = &self.worker.shared;
-        let host = String::from_utf8_lossy(head.host().unwrap_or_default());
+        let host = self.host(head);
         let named = |server| shared.sessions.is_endpoint(server, path);
         match &self.candidates[..] {
             [only] => *only,
@@ -89,8 +89,7 @@ impl Connection {
     }
 
     fn is_host(&self, head: &RequestHead) -> bool {
-        let host = String::from_utf8_lossy(head.host().unwrap_or_default());
-        host_alone(&host).eq_ignore_ascii_case(&self.config().url.host)
+        host_alone(&self.host(head)).eq_ignore_ascii_case(&self.config().url.host)
     }
 
     /// Whether MCP is expected at this path.
@@ -110,7 +109,15 @@ impl Connection {
         Err(Stop::Gone)
     }
 
-    /// The protocol's session where there is one, the endpoint's URI in HTTP+SSE, else the process.
+    /// The host that a request is for, as its server is to see it.
+    pub(super) fn host(&self, head: &RequestHead) -> String {
+        match &self.entrance {
+            Some(entrance) => entrance.authority.clone(),
+            None => String::from_utf8_lossy(head.host().unwrap_or_default()).into_owned(),
+        }
+    }
+
+    /// The protocol's session where there is one, the endpoint's URI in HTTP+SSE, else the caller.
     fn session(&self, head: &RequestHead, path: &str) -> String {
         let name = &self.config().name;
         if let Some(id) = head.headers.get("mcp-session-id") {
@@ -119,10 +126,7 @@ impl Connection {
         if self.worker.shared.sessions.is_endpoint(self.server, path) {
             return format!("{name}:{}", head.target);
         }
-        match self.process.start_time.known() {
-            Some(since) => format!("{name}:process:{}:{since}", self.origin.tgid),
-            None => format!("{name}:process:{}", self.origin.tgid),
-        }
+        format!("{name}:{}", self.who)
     }
 
     /// A POST that carries MCP.
@@ -144,7 +148,7 @@ impl Connection {
                 session: Some(&session),
                 caller: self.caller(),
                 tls: self.tls.as_ref(),
-                http: HttpRequest::new(head),
+                http: HttpRequest::new(head, self.entrance.as_ref()),
                 call: matches!(payload, mcp::Payload::Single(_)).then(|| Call::of(&messages[0])),
                 batch: match payload {
                     mcp::Payload::Single(_) => Vec::new(),
@@ -218,7 +222,7 @@ impl Connection {
             session: Some(&session),
             caller: self.caller(),
             tls: self.tls.as_ref(),
-            http: HttpRequest::new(head),
+            http: HttpRequest::new(head, self.entrance.as_ref()),
             call: None,
             batch: Vec::new(),
             continues: None,

@@ -1,6 +1,7 @@
 //! The way to the server: a recorded request is forwarded, and whatever becomes of it is recorded.
 
 use std::{
+    net::SocketAddr,
     rc::Rc,
     sync::atomic::Ordering,
     time::{Duration, Instant},
@@ -13,11 +14,13 @@ use futures_util::FutureExt;
 use super::{
     answer::chunk,
     body::Body,
+    caller::Origin,
     connection::{Connection, Next, Stop},
+    entrance::hearsay,
     record::{self, OpenCall, Outcome, micros},
     refusal::{self, Refusal},
     stream::{First, Side, first},
-    upstream::{self, Destination},
+    upstream::{self, Destination, Server},
 };
 use crate::{
     audit::{Effect, Kind},
@@ -26,7 +29,7 @@ use crate::{
 };
 
 /// How long a server that has begun to answer, or has left, may take to read the rest of the request.
-const REST_OF_REQUEST: Duration = Duration::from_secs(5);
+const REST_OF_REQUEST: Duration = Duration::from_secs(1);
 
 /// A request that was recorded and forwarded, until its answer is recorded.
 pub(super) struct Flight {
@@ -50,6 +53,8 @@ pub(super) struct Flight {
     pub resumable: bool,
     /// Whether this is the long-lived stream of a GET.
     pub listening: bool,
+    /// The server's address, once it is connected to.
+    pub reached: Option<SocketAddr>,
     /// How the server showed who it is.
     pub tls: Option<Rc<record::Tls>>,
     /// The record of the request's outcome is written.
@@ -88,10 +93,11 @@ impl Connection {
             leaving_cancels: false,
             resumable: false,
             listening: false,
+            reached: None,
             tls: None,
             closed: false,
             sent: false,
-            host: String::from_utf8_lossy(head.host().unwrap_or_default()).into_owned(),
+            host: self.host(head),
             target: head.target.clone(),
         }
     }
@@ -107,7 +113,7 @@ impl Connection {
     async fn forward(&mut self, head: &RequestHead, body: Bytes, flight: &mut Flight) -> Result<Next, Lost> {
         let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let framing = if body.is_empty() { Framing::None } else { Framing::Length(length) };
-        let sent_head = request_head(head, framing)?;
+        let sent_head = self.request_head(head, framing)?;
         let mut server = self.server(flight).await?;
         // A server may answer before it has read everything, and close: its answer counts, not the failed write.
         let written = self.send(&mut server, vec![sent_head, body], flight).await;
@@ -135,7 +141,7 @@ impl Connection {
         let packed = |piece: Bytes| if head.framing == Framing::Chunked { chunk(piece) } else { vec![piece] };
         let mut server = self.server(flight).await?;
         let begun = std::mem::take(&mut body.pieces).into_iter().flat_map(packed);
-        let pieces = std::iter::once(request_head(head, head.framing)?).chain(begun).collect();
+        let pieces = std::iter::once(self.request_head(head, head.framing)?).chain(begun).collect();
         self.send(&mut server, pieces, flight).await.map_err(broken)?;
         self.welcome(&mut body).await.map_err(|_| Lost::ClientGone)?;
         let mut early = self.answer_in(&mut server, flight)?;
@@ -177,29 +183,44 @@ impl Connection {
 
     /// A connection to the server that the caller meant, and that no one else uses.
     async fn server(&self, flight: &mut Flight) -> Result<Side, Lost> {
-        let kept = self.worker.pool.borrow_mut().take(&self.destination());
-        let server = match kept {
-            Some(kept) => kept,
-            None => {
-                upstream::connect(&self.worker.shared, self.origin.original, self.server).await.map_err(|error| self.unreached(&error))?
-            }
-        };
+        let (to, server) = self.reach(flight).await?;
+        flight.reached = Some(to);
         flight.tls = server.tls;
         Ok(server.side)
     }
 
-    fn unreached(&self, error: &std::io::Error) -> Lost {
-        let (name, to) = (&self.config().name, self.origin.original);
-        let tls = error.get_ref().is_some_and(|inner| inner.is::<TlsError>());
-        let refusal = Refusal::upstream(
-            format!("`{name}` at {to} cannot be reached: {error}"),
-            "The server did not get the call. Try again when it is up.",
-        );
-        Lost::Answer(if tls { Refusal { reason: "upstream-tls", help: NOT_THE_SERVER, ..refusal } } else { refusal })
+    async fn reach(&self, flight: &Flight) -> Result<(SocketAddr, Server), Lost> {
+        let shared = &self.worker.shared;
+        let addresses = match &self.origin {
+            Origin::Capture(origin) => [origin.original].into(),
+            Origin::Endpoint { .. } => shared.servers.addresses(self.server),
+        };
+        let kept = |to: &SocketAddr| Some((*to, self.worker.pool.borrow_mut().take(&self.destination(flight, *to))?));
+        if let Some(kept) = addresses.iter().find_map(kept) {
+            return Ok(kept);
+        }
+        let name = &self.config().name;
+        let mut failed = format!("`{name}` cannot be reached: its name does not resolve");
+        for to in addresses.iter().copied() {
+            match upstream::connect(shared, to, self.server).await {
+                Ok(server) => return Ok((to, server)),
+                Err(error) => {
+                    failed = format!("`{name}` at {to} cannot be reached: {error}");
+                    // Something is there, and is not the server: that is for the caller to hear, not to be tried elsewhere.
+                    if error.get_ref().is_some_and(|inner| inner.is::<TlsError>()) {
+                        let refusal = Refusal::upstream(failed, NOT_THE_SERVER);
+                        return Err(Lost::Answer(Refusal { reason: "upstream-tls", ..refusal }));
+                    }
+                }
+            }
+        }
+        Err(Lost::Answer(Refusal::upstream(failed, "The server did not get the call. Try again when it is up.")))
     }
 
-    pub(super) fn destination(&self) -> Destination {
-        (self.principal(), self.origin.original, self.server)
+    /// Whose connection to the server it is.
+    pub(super) fn destination(&self, flight: &Flight, to: SocketAddr) -> Destination {
+        let session = self.who.pid().is_none().then(|| flight.session.clone());
+        ((self.who.clone(), session), to, self.server)
     }
 
     /// Waits for the head of the final answer.
@@ -300,6 +321,7 @@ impl Connection {
                 session: Some(&flight.session),
                 call: flight.open.first(),
                 outcome,
+                upstream: self.entrance.as_ref().and(flight.reached),
                 tls: flight.tls.as_deref(),
                 payload: None,
             };
@@ -309,11 +331,28 @@ impl Connection {
         shared.metrics.refused(refusal.reason);
         let record = written.ok().map(|seq| format!("{}/{seq}", shared.audit.log_id()));
         let refusal = refusal.answering(flight.open.first().map(|call| call.id.clone()));
-        tracing::warn!(server = self.config().name, pid = self.origin.tgid, reason = refusal.reason, "{}", refusal.message);
+        tracing::warn!(server = self.config().name, caller = %self.who, reason = refusal.reason, "{}", refusal.message);
         let pieces = refusal::answer(&refusal, record.as_deref(), &flight.method, flight.keep_alive);
         let sent = self.client.send(pieces, shared.config.limits.idle_timeout).await;
         sent.map_err(|_| Stop::Gone)?;
         Ok(if flight.keep_alive { Next::Another } else { Next::Close })
+    }
+
+    /// The head as it goes upstream: rebuilt, asking for an answer that can be read, and without the client's connection matters.
+    fn request_head(&self, head: &RequestHead, framing: Framing) -> Result<Bytes, Lost> {
+        let mut out = BytesMut::with_capacity(1024);
+        let host = self.host(head);
+        let mut set: Vec<(&str, &[u8])> = vec![("Accept-Encoding", b"identity")];
+        let mut remove: Vec<&str> = Vec::new();
+        if self.entrance.is_some() {
+            set.push(("Host", host.as_bytes()));
+            remove.extend(hearsay(head));
+        }
+        let rewrite = Rewrite { framing, set: &set, remove: &remove, keep_alive: true };
+        write_request_head(&mut out, head, &rewrite).map_err(|error| {
+            Lost::Answer(Refusal::client(400, "malformed", format!("the request cannot be sent on: {error}"), "Correct the HTTP request."))
+        })?;
+        Ok(out.freeze())
     }
 }
 
@@ -324,14 +363,4 @@ pub(super) const RAN: &str = "Whether the server carried out the call is not kno
 
 pub(super) fn unreachable_server(error: &std::io::Error) -> Refusal {
     Refusal::upstream(format!("the connection to the server broke: {error}"), RAN)
-}
-
-/// The head as it goes upstream: rebuilt, asking for an answer that can be read, and without the client's connection matters.
-fn request_head(head: &RequestHead, framing: Framing) -> Result<Bytes, Lost> {
-    let mut out = BytesMut::with_capacity(1024);
-    let rewrite = Rewrite { framing, set: &[("Accept-Encoding", b"identity")], remove: &[], keep_alive: true };
-    write_request_head(&mut out, head, &rewrite).map_err(|error| {
-        Lost::Answer(Refusal::client(400, "malformed", format!("the request cannot be sent on: {error}"), "Correct the HTTP request."))
-    })?;
-    Ok(out.freeze())
 }

@@ -1,13 +1,17 @@
 //! The data plane: the only code that does network I/O for calls.
 //!
-//! The path of a connection, in the order of the files: `worker` accepts it, `connection` learns its origin and reads heads,
+//! The path of a connection, in the order of the files: `worker` accepts it, `connection` learns its origin and reads heads (`endpoint`
+//! finds the server, where callers name it in the path),
 //! `exchange` reads, decides and records a request, `forward` forwards it, `answer` records and gives back what the server says,
 //! `events` does so for streams of events.
 //! `secure` shakes hands with clients that speak TLS. `tunnel` copies what is not HTTP. What is decided from bytes is decided in [`crate::wire`] and [`crate::mcp`], without I/O.
 
 mod answer;
 mod body;
+mod caller;
 mod connection;
+mod endpoint;
+mod entrance;
 mod events;
 mod exchange;
 mod forward;
@@ -43,8 +47,8 @@ pub use worker::{StartError, Workers, start};
 pub struct Shared {
     /// The configuration in force.
     pub config: Config,
-    /// The hold on the kernel programs.
-    pub capture: Capture,
+    /// The hold on the kernel programs, where connections are captured.
+    pub capture: Option<Capture>,
     /// The log.
     pub audit: Appender,
     /// What `https` servers need.
@@ -63,7 +67,7 @@ pub struct Shared {
 
 impl Shared {
     /// For so many workers.
-    pub fn new(config: Config, capture: Capture, tls: Tls, audit: Appender, workers: usize) -> Arc<Self> {
+    pub fn new(config: Config, capture: Option<Capture>, tls: Tls, audit: Appender, workers: usize) -> Arc<Self> {
         let reading = mcp::Limits { max_bytes: config.limits.inspected_body, ..mcp::Limits::default() };
         Arc::new(Shared {
             servers: Servers::new(&config),
@@ -93,6 +97,7 @@ impl Shared {
                     took_us: record::micros(waiting.since.elapsed()),
                     ..record::Outcome::default()
                 },
+                upstream: None,
                 tls: None,
                 payload: None,
             };

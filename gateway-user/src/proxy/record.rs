@@ -1,22 +1,23 @@
 //! What the data plane writes into the log: the bodies of its records.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use serde::{Serialize, Serializer};
 
+use super::{caller::Origin, entrance::Entrance};
 use crate::{
     audit::{Digest, Payload, Sha256},
-    capture::{KernelOrigin, process::Process},
+    capture::process::{Fact, Process},
     mcp::{self, Id},
     tls::Session,
     wire::http1::{Headers, RequestHead},
 };
 
-/// Who called: in this version, the process that the kernel saw.
+/// Who called: in this version, the process that the kernel saw, or the address that called the endpoint.
 #[derive(Serialize)]
 pub(super) struct Caller<'a> {
-    pub origin: &'a KernelOrigin,
-    pub process: &'a Process,
+    pub origin: &'a Origin,
+    pub process: &'a Fact<Process>,
 }
 
 /// What TLS came to.
@@ -85,6 +86,9 @@ pub(super) struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<&'a OpenCall>,
     pub outcome: Outcome<'a>,
+    /// Which of the server's addresses the gateway chose, for a caller that dialled none of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<SocketAddr>,
     /// How the server showed who it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<&'a Tls>,
@@ -133,7 +137,7 @@ pub(super) struct Refused<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<Caller<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer: Option<std::net::SocketAddr>,
+    pub peer: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<&'a Tls>,
     pub reason: &'static str,
@@ -171,12 +175,21 @@ pub(super) struct Connection<'a> {
 pub(super) struct HttpRequest<'a> {
     pub method: &'a str,
     pub target: String,
+    /// The target that the caller of the endpoint sent; `target` is what becomes of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested: Option<String>,
+    /// As the caller sent them.
     pub headers: RecordedHeaders<'a>,
 }
 
 impl<'a> HttpRequest<'a> {
-    pub(super) fn new(head: &'a RequestHead) -> Self {
-        HttpRequest { method: head.method.as_str(), target: withhold_query(&head.target), headers: RecordedHeaders(&head.headers) }
+    pub(super) fn new(head: &'a RequestHead, entrance: Option<&Entrance>) -> Self {
+        HttpRequest {
+            method: head.method.as_str(),
+            target: withhold_query(&head.target),
+            requested: entrance.map(|entrance| withhold_query(&entrance.requested)),
+            headers: RecordedHeaders(&head.headers),
+        }
     }
 }
 

@@ -88,7 +88,7 @@ impl Connection {
     }
 
     /// Records a refusal that no HTTP answer can tell, and tells it by an alert (RFC 8446 section 6). False, for the caller to end.
-    async fn turn_away(&mut self, refusal: &Refusal, alert: AlertDescription) -> bool {
+    pub(super) async fn turn_away(&mut self, refusal: &Refusal, alert: AlertDescription) -> bool {
         const FATAL: u8 = 2;
         self.note_refusal(refusal, None, &[]).await;
         let record = Bytes::copy_from_slice(&[0x15, 3, 3, 0, 2, FATAL, alert.into()]);
@@ -127,7 +127,12 @@ impl Connection {
     }
 
     fn exe(&self) -> &str {
-        self.process.exe.known().and_then(|path| path.file_name()).and_then(|name| name.to_str()).unwrap_or_default()
+        self.process
+            .known()
+            .and_then(|process| process.exe.known())
+            .and_then(|path| path.file_name())
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
     }
 }
 

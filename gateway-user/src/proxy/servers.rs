@@ -20,7 +20,10 @@ pub(super) type Candidates = Arc<[usize]>;
 pub struct Servers {
     urls: Vec<ServerUrl>,
     ids: HashMap<u32, usize>,
+    names: HashMap<String, usize>,
     known: ArcSwap<HashMap<SocketAddr, Candidates>>,
+    /// What each server's name resolved to last, in the resolver's order.
+    current: ArcSwap<HashMap<usize, Arc<[SocketAddr]>>>,
 }
 
 impl Servers {
@@ -28,7 +31,9 @@ impl Servers {
         Servers {
             urls: config.servers.iter().map(|server| server.url.clone()).collect(),
             ids: config.servers.iter().enumerate().map(|(at, server)| (server.id(), at)).collect(),
+            names: config.servers.iter().enumerate().map(|(at, server)| (server.name.clone(), at)).collect(),
             known: ArcSwap::default(),
+            current: ArcSwap::default(),
         }
     }
 
@@ -36,8 +41,12 @@ impl Servers {
     pub fn learn(&self, server: usize, port: u16, addresses: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
         let mut known = HashMap::clone(&self.known.load());
         let mut fresh = Vec::new();
+        let mut now: Vec<SocketAddr> = Vec::new();
         for address in addresses {
             let address = address.to_canonical();
+            if !now.contains(&SocketAddr::new(address, port)) {
+                now.push(SocketAddr::new(address, port));
+            }
             let at = known.entry(SocketAddr::new(address, port)).or_default();
             if at.is_empty() {
                 fresh.push(address);
@@ -47,7 +56,26 @@ impl Servers {
             }
         }
         self.known.store(known.into());
+        let mut current = HashMap::clone(&self.current.load());
+        current.insert(server, now.into());
+        self.current.store(current.into());
         fresh
+    }
+
+    /// Where a server is to be reached: what its name resolved to last, the resolver's first choice first.
+    pub(super) fn addresses(&self, server: usize) -> Arc<[SocketAddr]> {
+        self.current.load().get(&server).cloned().unwrap_or_default()
+    }
+
+    /// The server of a name, and after it those at the same host and port: a path may lie under one of them.
+    pub(super) fn named(&self, name: &str) -> Option<Candidates> {
+        let server = *self.names.get(name)?;
+        let url = &self.urls[server];
+        let beside = |other: &usize| {
+            let theirs = &self.urls[*other];
+            *other != server && theirs.tls == url.tls && theirs.port == url.port && theirs.host.eq_ignore_ascii_case(&url.host)
+        };
+        Some(std::iter::once(server).chain((0..self.urls.len()).filter(beside)).collect())
     }
 
     /// The servers that a connection may be meant for. An address that was learned by an earlier run, or in a form of the
@@ -114,6 +142,28 @@ mod tests {
         let servers = servers(&["http://a.example/", "http://b.example/"]);
         let other = crate::config::parse("test", "[[server]]\nname = \"s1\"\nurl = \"http://b.example/\"\n").unwrap();
         assert_eq!(servers.ids[&other.servers[0].id()], 1);
+    }
+
+    #[test]
+    fn a_server_is_found_by_its_name_before_its_neighbours() {
+        let servers = servers(&["http://a.example/jira", "http://a.example/wiki", "http://a.example:81/", "https://a.example/"]);
+        assert_eq!(servers.named("s1").unwrap()[..], [1, 0]);
+        assert_eq!(servers.named("s3").unwrap()[..], [3]);
+        assert!(servers.named("s4").is_none());
+        let pick = |path| servers.pick(&servers.named("s1").unwrap(), "a.example", path, |_| false);
+        assert_eq!((pick("/wiki"), pick("/messages"), pick("/jira/x")), (Some(1), Some(1), Some(0)));
+    }
+
+    #[test]
+    fn a_server_is_reached_where_its_name_points_now() {
+        let servers = servers(&["http://a.example/"]);
+        let [old, new]: [IpAddr; 2] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
+        assert!(servers.addresses(0).is_empty());
+        servers.learn(0, 80, [old]);
+        servers.learn(0, 80, [new, new, old]);
+        assert_eq!(servers.addresses(0)[..], [SocketAddr::new(new, 80), SocketAddr::new(old, 80)]);
+        servers.learn(0, 80, [new]);
+        assert_eq!(servers.addresses(0)[..], [SocketAddr::new(new, 80)]);
     }
 
     #[test]

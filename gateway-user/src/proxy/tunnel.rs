@@ -5,16 +5,22 @@ use std::{io, time::Instant};
 use bytes::Bytes;
 
 use super::{
+    caller::Origin,
     connection::Connection,
     record::{self, micros},
     refusal::Refusal,
     stream::Side,
     upstream,
 };
-use crate::audit::{Effect, Kind};
+use crate::{
+    audit::{Effect, Kind},
+    capture::KernelOrigin,
+};
 
-/// Copies until both sides have ended. The record that it began is durable before the first byte passes.
+/// Copies until both sides have ended. The record that it began is durable before the first byte passes. Only what was captured can be
+/// passed on unread: at the endpoint nothing but a request says where to.
 pub(super) async fn run(connection: &mut Connection, protocol: &'static str, sni: Option<&str>) {
+    let Origin::Capture(KernelOrigin { original, .. }) = connection.origin else { return };
     let started = Instant::now();
     let opened = {
         let body = body(connection, protocol, sni, "opened");
@@ -25,7 +31,7 @@ pub(super) async fn run(connection: &mut Connection, protocol: &'static str, sni
         Err(error) => return connection.refuse(&Refusal::from(error), None, &[]).await,
     };
     let shared = connection.worker.shared.clone();
-    let result = match upstream::dial(&shared, connection.origin.original).await {
+    let result = match upstream::dial(&shared, original).await {
         Ok(mut server) => copy(&mut connection.client, &mut server, shared.config.limits.idle_timeout).await,
         Err(error) => (0, 0, Err(error)),
     };

@@ -11,20 +11,15 @@ use std::{
 
 use compio::{net::TcpSocket, time::timeout};
 
-use super::{Shared, record, stream::Side};
+use super::{Shared, caller::Who, record, stream::Side};
 
 /// At rest for longer, a connection is closed: most servers close theirs after 60 s or more.
 const REST: Duration = Duration::from_secs(55);
 const KEPT_PER_CALLER: usize = 8;
 
-/// Who may use a connection: no connection is shared by two of these.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Principal {
-    pub uid: u32,
-    pub pid: u32,
-    /// Nanoseconds since boot: tells two processes with one pid apart.
-    pub started: Option<u64>,
-}
+/// Who may use a connection: no connection is shared by two of these. Of callers of whom only the address is known, the session
+/// tells one from another.
+pub(super) type Principal = (Who, Option<String>);
 
 /// For whom, to where, and as which of the servers there: they may be recognised by different certificates.
 pub(super) type Destination = (Principal, SocketAddr, usize);
@@ -85,7 +80,9 @@ pub(super) async fn dial(shared: &Shared, to: SocketAddr) -> io::Result<Side> {
     let limit = shared.config.limits.connect_timeout;
     let connecting = async {
         let socket = if to.is_ipv4() { TcpSocket::new_v4().await? } else { TcpSocket::new_v6().await? };
-        shared.capture.exempt(socket.as_fd()).map_err(io::Error::other)?;
+        if let Some(capture) = &shared.capture {
+            capture.exempt(socket.as_fd()).map_err(io::Error::other)?;
+        }
         socket.set_nodelay(true)?;
         socket.set_keepalive(true)?;
         socket.connect(to).await

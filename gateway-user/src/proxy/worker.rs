@@ -20,8 +20,8 @@ use futures_util::future::{FutureExt, Shared as SharedFuture};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::{Shared, connection, upstream::Pool};
-use crate::capture::CaptureError;
+use super::{Shared, connection, endpoint, upstream::Pool};
+use crate::capture::{Capture, CaptureError};
 
 /// The kernel's queue of connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -29,13 +29,15 @@ const BACKLOG: i32 = 4096;
 /// Why the data plane did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// A loopback port could not be listened on.
-    #[error("the gateway cannot listen on {address}: {source}; set `capture.port` to a free port, or to 0")]
+    /// An address could not be listened on.
+    #[error("the gateway cannot listen on {address}: {source}; {remedy}")]
     Listen {
         /// Where.
         address: SocketAddr,
         /// The system's answer.
         source: io::Error,
+        /// What to do.
+        remedy: &'static str,
     },
     /// The kernel programs did not take our listeners.
     #[error(transparent)]
@@ -59,8 +61,15 @@ pub struct Workers {
     failed: Arc<AtomicBool>,
     /// `io_uring` or `epoll`, and why.
     pub driver: String,
-    /// The loopback ports, of IPv4 and, where the host has it, IPv6.
-    pub ports: (u16, Option<u16>),
+    /// Where the endpoint is, if there is one.
+    pub endpoint: Option<SocketAddr>,
+}
+
+/// How a listener's connections come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Capture,
+    Endpoint,
 }
 
 impl Workers {
@@ -83,27 +92,20 @@ impl Workers {
     }
 }
 
-/// Starts a worker for each beat of `shared`, on one pair of loopback ports, marks every listener for the kernel programs, and
-/// announces the ports: from then on governed connects come here.
+/// Starts a worker for each beat of `shared`, on one pair of loopback ports for what is captured and at the endpoint, marks every
+/// listener of the pair for the kernel programs, and announces it: from then on governed connects come here.
 ///
 /// # Errors
 /// [`StartError`]; then nothing was announced.
 pub fn start(shared: &Arc<Shared>) -> Result<Workers, StartError> {
     let count = shared.beats.len();
-    let (v4, port_v4) = listeners(shared, IpAddr::V4(Ipv4Addr::LOCALHOST), count)?;
-    let v6 = match listeners(shared, IpAddr::V6(Ipv6Addr::LOCALHOST), count) {
-        Ok((sockets, port)) => Some((sockets, port)),
-        // A host without IPv6 has no ::1: then the kernel programs refuse governed connects over IPv6.
-        Err(StartError::Listen { source, .. }) if matches!(source.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => None,
-        Err(error) => return Err(error),
-    };
-    let port_v6 = v6.as_ref().map(|(_, port)| *port);
-    let mut v6 = v6.map(|(sockets, _)| sockets.into_iter());
+    let mut sockets: Vec<Vec<(Socket, Way)>> = (0..count).map(|_| Vec::new()).collect();
+    let ports = shared.capture.as_ref().map(|capture| captured(shared, capture, &mut sockets)).transpose()?;
+    let endpoint = shared.config.endpoint.as_ref().map(|endpoint| called(endpoint.listen, &mut sockets)).transpose()?;
     let (report, driver) = std::sync::mpsc::channel();
     let mut threads = Vec::with_capacity(count);
     let failed = Arc::new(AtomicBool::new(false));
-    for (index, socket) in v4.into_iter().enumerate() {
-        let sockets: Vec<Socket> = std::iter::once(socket).chain(v6.as_mut().and_then(Iterator::next)).collect();
+    for (index, sockets) in sockets.into_iter().enumerate() {
         let (drain, drained) = oneshot::channel();
         let (shared, report, failed) = (shared.clone(), report.clone(), failed.clone());
         let body = move || {
@@ -124,8 +126,34 @@ pub fn start(shared: &Arc<Shared>) -> Result<Workers, StartError> {
     for _ in 0..count {
         driver_type = driver.recv().unwrap_or_else(|_| Err(io::Error::other("it ended at once"))).map_err(StartError::Runtime)?;
     }
-    shared.capture.announce(port_v4, port_v6)?;
-    Ok(Workers { threads, failed, driver: why(driver_type), ports: (port_v4, port_v6) })
+    if let (Some(capture), Some((v4, v6))) = (&shared.capture, ports) {
+        capture.announce(v4, v6)?;
+    }
+    Ok(Workers { threads, failed, driver: why(driver_type), endpoint })
+}
+
+/// Listens for what the kernel programs redirect; the loopback ports, of IPv4 and, where the host has it, IPv6.
+fn captured(shared: &Shared, capture: &Capture, sockets: &mut [Vec<(Socket, Way)>]) -> Result<(u16, Option<u16>), StartError> {
+    const REMEDY: &str = "set `capture.port` to a free port, or to 0";
+    let port = shared.config.capture.as_ref().map_or(0, |settings| settings.port);
+    // Marked before it listens: a listener without the mark would be taken for a squatter.
+    let mark = |socket: &Socket| capture.register_listener(socket.as_fd()).map_err(StartError::from);
+    let mut listen = |ip: IpAddr| listeners(SocketAddr::new(ip, port), sockets, Way::Capture, REMEDY, mark).map(|bound| bound.port());
+    let v4 = listen(Ipv4Addr::LOCALHOST.into())?;
+    match listen(Ipv6Addr::LOCALHOST.into()) {
+        Ok(v6) => Ok((v4, Some(v6))),
+        // A host without IPv6 has no ::1: then the kernel programs refuse governed connects over IPv6.
+        Err(StartError::Listen { source, .. }) if matches!(source.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)) => {
+            Ok((v4, None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Listens for those who call the endpoint.
+fn called(address: SocketAddr, sockets: &mut [Vec<(Socket, Way)>]) -> Result<SocketAddr, StartError> {
+    const REMEDY: &str = "set `endpoint.listen` to a free address of this host; ports below 1024 take CAP_NET_BIND_SERVICE";
+    listeners(address, sockets, Way::Endpoint, REMEDY, |_| Ok(()))
 }
 
 fn why(driver: DriverType) -> String {
@@ -141,40 +169,44 @@ fn why(driver: DriverType) -> String {
 }
 
 /// One listener a worker, all on one port: the kernel spreads connections over them.
-fn listeners(shared: &Shared, ip: IpAddr, count: usize) -> Result<(Vec<Socket>, u16), StartError> {
-    let mut port = shared.config.capture.port;
-    let mut sockets = Vec::with_capacity(count);
-    for _ in 0..count {
-        let address = SocketAddr::new(ip, port);
-        let listen = || -> io::Result<(Socket, u16)> {
+fn listeners(
+    mut address: SocketAddr,
+    sockets: &mut [Vec<(Socket, Way)>],
+    way: Way,
+    remedy: &'static str,
+    ready: impl Fn(&Socket) -> Result<(), StartError>,
+) -> Result<SocketAddr, StartError> {
+    for sockets in sockets {
+        let failed = |source| StartError::Listen { address, source, remedy };
+        let bind = || -> io::Result<(Socket, SocketAddr)> {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_reuse_address(true)?;
             socket.set_reuse_port(true)?;
-            if ip.is_ipv6() {
-                socket.set_only_v6(true)?;
+            if address.is_ipv6() {
+                // [::] stands for IPv4 too; ::1 and other addresses are one family's.
+                socket.set_only_v6(!address.ip().is_unspecified())?;
             }
             socket.bind(&address.into())?;
-            let bound = socket.local_addr()?.as_socket().map_or(port, |bound| bound.port());
+            let bound = socket.local_addr()?.as_socket().unwrap_or(address);
             Ok((socket, bound))
         };
-        let (socket, bound) = listen().map_err(|source| StartError::Listen { address, source })?;
-        // Marked before it listens: a listener without the mark would be taken for a squatter.
-        shared.capture.register_listener(socket.as_fd())?;
-        socket.listen(BACKLOG).map_err(|source| StartError::Listen { address, source })?;
-        port = bound;
-        sockets.push(socket);
+        let (socket, bound) = bind().map_err(failed)?;
+        ready(&socket)?;
+        socket.listen(BACKLOG).map_err(failed)?;
+        address = bound;
+        sockets.push((socket, way));
     }
-    Ok((sockets, port))
+    Ok(address)
 }
 
-async fn run(shared: Arc<Shared>, index: usize, sockets: Vec<Socket>, drained: oneshot::Receiver<()>) -> io::Result<()> {
+async fn run(shared: Arc<Shared>, index: usize, sockets: Vec<(Socket, Way)>, drained: oneshot::Receiver<()>) -> io::Result<()> {
     let worker = Rc::new(Worker { shared, pool: RefCell::default(), drained: drained.shared() });
     let open = Rc::new(());
-    for socket in sockets {
+    for (socket, way) in sockets {
         let listener = TcpListener::from_std(socket.into())?;
-        compio::runtime::spawn(accept(worker.clone(), listener, open.clone())).detach();
+        compio::runtime::spawn(accept(worker.clone(), listener, way, open.clone())).detach();
     }
-    let beat = worker.shared.config.capture.heartbeat / 8;
+    let beat = worker.shared.config.heartbeat() / 8;
     let mut swept = Instant::now();
     loop {
         worker.shared.beats[index].store(now_ms(), Ordering::Relaxed);
@@ -200,7 +232,7 @@ async fn run(shared: Arc<Shared>, index: usize, sockets: Vec<Socket>, drained: o
     Ok(())
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, open: Rc<()>) {
+async fn accept(worker: Rc<Worker>, listener: TcpListener, way: Way, open: Rc<()>) {
     let mut drained = worker.drained.clone();
     loop {
         if Rc::strong_count(&open) > worker.shared.config.limits.connections {
@@ -220,7 +252,10 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, open: Rc<()>) {
                 let (worker, open) = (worker.clone(), open.clone());
                 compio::runtime::spawn(async move {
                     let shared = worker.shared.clone();
-                    connection::serve(worker, stream, peer).await;
+                    match way {
+                        Way::Capture => connection::serve(worker, stream, peer).await,
+                        Way::Endpoint => endpoint::serve(worker, stream, peer).await,
+                    }
                     shared.metrics.closed();
                     drop(open);
                 })
@@ -244,7 +279,7 @@ pub(super) fn now_ms() -> u64 {
 impl Shared {
     /// Whether every worker has shown life within the limit after which the kernel takes the gateway for hung.
     pub fn alive(&self) -> bool {
-        let limit = u64::try_from(self.config.capture.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        let limit = u64::try_from(self.config.heartbeat().as_millis()).unwrap_or(u64::MAX);
         let now = now_ms();
         self.beats.iter().all(|beat| now.saturating_sub(beat.load(Ordering::Relaxed)) < limit)
     }

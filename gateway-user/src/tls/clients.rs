@@ -1,19 +1,20 @@
-//! Towards clients: the certificate that they are shown.
+//! Towards clients: the certificates that they are shown.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use rustls::{
-    ServerConfig,
+    ConfigBuilder, ServerConfig,
     crypto::aws_lc_rs::{self, Ticketer},
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, ProducesTickets, ResolvesServerCert, WantsServerCert},
     sign::CertifiedKey,
 };
 
 use super::{
     authority::Authority,
     session::{Session, TlsError},
-    upstream::TlsConfigError,
+    upstream::{TlsConfigError, chain_and_key},
 };
+use crate::config::CertificateFiles;
 
 /// What clients of each governed host are shown: leaves of the gateway's own authority.
 pub struct Clients {
@@ -31,14 +32,8 @@ impl Clients {
         let mut configs = HashMap::new();
         for host in hosts {
             let leaf = Leaf { authority: authority.clone(), host: host.to_owned() };
-            let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(TlsConfigError::Library)?
-                .with_no_client_auth()
-                .with_cert_resolver(Arc::new(leaf));
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            config.ticketer = ticketer.clone();
-            configs.insert(host.to_ascii_lowercase(), Arc::new(config));
+            let config = builder()?.with_cert_resolver(Arc::new(leaf));
+            configs.insert(host.to_ascii_lowercase(), Arc::new(finished(config, ticketer.clone())));
         }
         Ok(Clients { hosts: configs })
     }
@@ -48,6 +43,29 @@ impl Clients {
     pub fn session(&self, host: &str) -> Option<Result<Session, TlsError>> {
         self.hosts.get(&host.to_ascii_lowercase()).map(|config| Session::server(config.clone()))
     }
+}
+
+/// What callers of the endpoint are shown: a certificate of the operator's own.
+///
+/// # Errors
+/// The files cannot be read, or do not belong together.
+pub(super) fn operators(files: &CertificateFiles) -> Result<Arc<ServerConfig>, TlsConfigError> {
+    let (chain, key) = chain_and_key(files)?;
+    let unusable = |source| TlsConfigError::Certificate { files: files.clone(), source };
+    let config = builder()?.with_single_cert(chain, key).map_err(unusable)?;
+    Ok(Arc::new(finished(config, Ticketer::new().map_err(TlsConfigError::Library)?)))
+}
+
+fn builder() -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, TlsConfigError> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    Ok(builder.with_safe_default_protocol_versions().map_err(TlsConfigError::Library)?.with_no_client_auth())
+}
+
+/// With what all have in common.
+fn finished(mut config: ServerConfig, ticketer: Arc<dyn ProducesTickets>) -> ServerConfig {
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ticketer = ticketer;
+    config
 }
 
 /// Hands out the leaf of one host, minted anew before it expires.

@@ -25,6 +25,8 @@ pub struct Tls {
     /// By the server's place in the configuration; `None` for an `http` server.
     upstreams: Vec<Option<Upstream>>,
     clients: Option<Clients>,
+    /// What callers of the endpoint are shown: the operator's certificate.
+    endpoint: Option<Arc<rustls::ServerConfig>>,
 }
 
 /// Why calls to `https` servers could not be opened. The gateway does not start then.
@@ -49,34 +51,44 @@ pub enum SetupError {
         /// What is wrong.
         source: Box<TlsConfigError>,
     },
+    /// The endpoint's certificate cannot be used.
+    #[error("[endpoint]: {0}")]
+    Endpoint(Box<TlsConfigError>),
     /// The library cannot be set up.
     #[error("{0}")]
     Library(Box<TlsConfigError>),
 }
 
 impl Tls {
-    /// Opens the authority if there is an `https` server, and reads the files that servers' settings name.
+    /// Opens the authority if connections to an `https` server are captured, and reads the files that settings name.
     ///
     /// # Errors
     /// [`SetupError`]
     pub fn new(config: &Config) -> Result<Self, SetupError> {
         let upstreams = upstreams(config)?;
         let hosts: Vec<&str> = config.servers.iter().filter(|server| server.url.tls).map(|server| server.url.host.as_str()).collect();
-        if hosts.is_empty() {
-            return Ok(Tls { upstreams, clients: None });
+        let endpoint = endpoint(config)?;
+        if hosts.is_empty() || config.capture.is_none() {
+            return Ok(Tls { upstreams, clients: None, endpoint });
         }
         let authority = Authority::open(&config.ca.dir)?;
         if let Some(host) = hosts.iter().find(|host| !authority.covers(host)) {
             return Err(SetupError::NotCovered { dir: config.ca.dir.clone(), host: (*host).to_owned() });
         }
         let clients = Clients::new(&Arc::new(authority), hosts).map_err(|error| SetupError::Library(Box::new(error)))?;
-        Ok(Tls { upstreams, clients: Some(clients) })
+        Ok(Tls { upstreams, clients: Some(clients), endpoint })
     }
 
     /// How a server is reached, if over TLS.
     #[must_use]
     pub fn upstream(&self, server: usize) -> Option<&Upstream> {
         self.upstreams.get(server)?.as_ref()
+    }
+
+    /// A connection that begins, of a caller of the endpoint; `None` where the endpoint speaks plain HTTP.
+    #[must_use]
+    pub fn caller(&self) -> Option<Result<Session, TlsError>> {
+        self.endpoint.as_ref().map(|config| Session::server(config.clone()))
     }
 
     /// A connection that begins, of a client that means this host.
@@ -89,6 +101,12 @@ impl Tls {
             None => Err(TlsError::Protocol(rustls::Error::NoCertificatesPresented)),
         }
     }
+}
+
+/// What callers of the endpoint are shown; reads the files that its settings name.
+fn endpoint(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, SetupError> {
+    let files = config.endpoint.as_ref().and_then(|endpoint| endpoint.certificate.as_ref());
+    files.map(clients::operators).transpose().map_err(|error| SetupError::Endpoint(Box::new(error)))
 }
 
 /// How each server is reached; reads the files that their settings name.

@@ -37,7 +37,7 @@ pub enum TlsConfigError {
     },
     /// The certificate and its key do not belong together, or cannot be used.
     #[error("{} with {} cannot be used: {source}", files.certificate.display(), files.key.display())]
-    Client {
+    Certificate {
         /// The two files.
         files: CertificateFiles,
         /// What is wrong.
@@ -90,7 +90,7 @@ impl Upstream {
             None => builder.with_no_client_auth(),
             Some(files) => {
                 let (chain, key) = chain_and_key(files)?;
-                let unusable = |source| TlsConfigError::Client { files: files.clone(), source };
+                let unusable = |source| TlsConfigError::Certificate { files: files.clone(), source };
                 builder.with_client_auth_cert(chain, key).map_err(unusable)?
             }
         };

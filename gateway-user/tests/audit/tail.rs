@@ -146,6 +146,16 @@ fn following_shows_every_record_once_over_segments_and_ends_with_its_reader() {
 }
 
 #[test]
+fn a_caller_of_the_endpoint_from_elsewhere_is_shown_by_its_address() {
+    let dir = dir();
+    let (log, _) = Log::open(options(dir.path())).unwrap();
+    let caller = "{\"origin\":{\"via\":\"endpoint\",\"peer\":\"192.0.2.7:4000\"},\"process\":{\"unknown\":\"remote\"}}";
+    append(&log.appender(), &format!("{{\"server\":\"a\",\"caller\":{caller}}}"), Effect::None, Durability::Sync).unwrap();
+    let lines = shown(&TailOptions { dir: dir.path().to_owned(), ..Default::default() });
+    assert!(lines[0].ends_with("  a  192.0.2.7:4000"), "{}", lines[0]);
+}
+
+#[test]
 fn no_log_is_said_to_be_none() {
     let dir = dir();
     let error = run(&TailOptions { dir: dir.path().to_owned(), ..Default::default() }, &mut Vec::new()).unwrap_err();
