@@ -26,7 +26,8 @@ pub struct Gateway {
     pub(crate) config: PathBuf,
     pub(crate) audit: PathBuf,
     pub(crate) admin: SocketAddr,
-    pub(crate) user: User,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) user: Option<User>,
     pub(crate) hosts: Option<PathBuf>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) _slot: Slot,
@@ -36,7 +37,21 @@ impl Gateway {
     /// A gateway for the connections of one cgroup.
     #[must_use]
     pub fn over(cgroup: &Cgroup) -> Setup<'_> {
-        Setup::new(cgroup)
+        Setup::new(Some(cgroup))
+    }
+
+    /// A gateway that captures nothing, for callers of its endpoint. It takes no root.
+    #[must_use]
+    pub fn at_an_endpoint() -> Setup<'static> {
+        Setup::new(None).endpoint("")
+    }
+
+    /// The URL of a path at its endpoint.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn url(&self, path: &str) -> anyhow::Result<String> {
+        Ok(format!("{}/{path}", self.endpoint.as_ref().context("the gateway has no endpoint")?))
     }
 
     /// Its configuration file.
@@ -123,7 +138,10 @@ impl Gateway {
     /// It cannot be started, or runs already.
     pub fn launch(&mut self) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "the gateway runs already");
-        let mut launch = self.command(&["run", "--config"], true).user(self.user);
+        let mut launch = self.command(&["run", "--config"], true);
+        if let Some(user) = self.user {
+            launch = launch.user(user);
+        }
         for (name, value) in CREDENTIALS {
             launch = launch.env(name, value);
         }

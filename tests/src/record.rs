@@ -65,13 +65,15 @@ impl Record {
         self.body()["call"]["name"].as_str()
     }
 
-    /// The process that the kernel saw.
+    /// The process that the kernel saw, or that called the endpoint.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.body()["caller"]["origin"]["tgid"].as_u64().and_then(|pid| u32::try_from(pid).ok())
+        let caller = &self.body()["caller"];
+        let pid = caller["origin"]["tgid"].as_u64().or_else(|| caller["process"]["pid"].as_u64());
+        pid.and_then(|pid| u32::try_from(pid).ok())
     }
 
-    /// The executable of the process that the kernel saw.
+    /// The executable of that process.
     #[must_use]
     pub fn exe(&self) -> Option<&str> {
         self.body()["caller"]["process"]["exe"].as_str()

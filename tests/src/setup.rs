@@ -59,7 +59,10 @@ impl ServerEntry {
 /// A gateway that is to be started.
 #[derive(Debug)]
 pub struct Setup<'a> {
-    cgroup: &'a Cgroup,
+    /// Without one, nothing is captured.
+    cgroup: Option<&'a Cgroup>,
+    endpoint: Option<String>,
+    listen: Option<SocketAddr>,
     servers: Vec<ServerEntry>,
     stream: Option<(String, String)>,
     heartbeat: &'static str,
@@ -71,9 +74,11 @@ pub struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    pub(crate) fn new(cgroup: &'a Cgroup) -> Self {
+    pub(crate) fn new(cgroup: Option<&'a Cgroup>) -> Self {
         Setup {
             cgroup,
+            endpoint: None,
+            listen: None,
             servers: Vec::new(),
             stream: None,
             heartbeat: "2s",
@@ -90,6 +95,20 @@ impl<'a> Setup<'a> {
     #[must_use]
     pub fn server(mut self, server: ServerEntry) -> Self {
         self.servers.push(server);
+        self
+    }
+
+    /// Has an endpoint too, with more of its settings as TOML.
+    #[must_use]
+    pub fn endpoint(mut self, settings: &str) -> Self {
+        self.endpoint = Some(settings.into());
+        self
+    }
+
+    /// The endpoint at another address than the gateway's own.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
         self
     }
 
@@ -137,13 +156,17 @@ impl<'a> Setup<'a> {
         self
     }
 
-    /// Writes the configuration, brings up the guard, starts the gateway as `nobody`, and waits until it is ready.
+    /// Writes the configuration, brings up the guard if connections are captured, starts the gateway as `nobody`, and waits until it is
+    /// ready.
     ///
     /// # Errors
     /// The machine lacks something, by name; or one of these says no, in its own words.
     pub fn start(self) -> anyhow::Result<Gateway> {
+        let captures = self.cgroup.is_some();
         let mut gateway = self.prepare()?;
-        gateway.guard_up()?;
+        if captures {
+            gateway.guard_up()?;
+        }
         gateway.run()?;
         Ok(gateway)
     }
@@ -153,25 +176,36 @@ impl<'a> Setup<'a> {
     /// # Errors
     /// The machine lacks something, by name; or there can be no authority for such a server.
     pub fn prepare(self) -> anyhow::Result<Gateway> {
-        needs::require()?;
+        if self.cgroup.is_some() {
+            needs::require()?;
+        }
         let slot = Slot::take()?;
-        let user = User::nobody()?;
+        // Without root, the gateway runs as whoever runs the test.
+        let user = rustix::process::geteuid().is_root().then(User::nobody).transpose()?;
         let dir = tempfile::Builder::new().prefix("mcp-gateway-test-").tempdir()?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         let audit = dir.path().join("audit");
         fs::create_dir(&audit)?;
-        chown(&audit, Some(user.uid), Some(user.gid))?;
-        let admin = SocketAddr::from((Ipv4Addr::new(127, 77, slot.number(), 1), 9464));
+        if let Some(user) = user {
+            chown(&audit, Some(user.uid), Some(user.gid))?;
+        }
+        let own = |port| SocketAddr::from((Ipv4Addr::new(127, 77, slot.number(), 1), port));
+        let (admin, listen) = (own(9464), self.listen.unwrap_or(own(8080)));
         let pins = PathBuf::from(format!("/sys/fs/bpf/mcp-gateway-test-{}", slot.number()));
 
         let mut toml = String::new();
-        writeln!(
-            toml,
-            "[capture]\ncgroup = {:?}\npins = {pins:?}\nuser = \"nobody\"\nheartbeat = {:?}\nresolve = {:?}\n",
-            self.cgroup.path(),
-            self.heartbeat,
-            self.resolve
-        )?;
+        if let Some(cgroup) = self.cgroup {
+            writeln!(
+                toml,
+                "[capture]\ncgroup = {:?}\npins = {pins:?}\nuser = \"nobody\"\nheartbeat = {:?}\nresolve = {:?}\n",
+                cgroup.path(),
+                self.heartbeat,
+                self.resolve
+            )?;
+        }
+        if let Some(settings) = &self.endpoint {
+            writeln!(toml, "[endpoint]\nlisten = \"{listen}\"\n{settings}\n")?;
+        }
         writeln!(toml, "[ca]\ndir = {:?}\n", dir.path().join("ca"))?;
         for server in &self.servers {
             writeln!(toml, "[[server]]\nname = {:?}\nurl = {:?}", server.name, server.url)?;
@@ -194,9 +228,12 @@ impl<'a> Setup<'a> {
         let config = dir.path().join("gateway.toml");
         fs::write(&config, toml)?;
 
-        let is_https = self.servers.iter().any(|server| server.url.starts_with("https:"));
+        let scheme = self.endpoint.map(|settings| if settings.contains("certificate") { "https" } else { "http" });
+        let endpoint = scheme.map(|scheme| format!("{scheme}://{listen}"));
+        let is_https = self.cgroup.is_some() && self.servers.iter().any(|server| server.url.starts_with("https:"));
         let program = self.program.map_or_else(|| binaries::reachable(&binaries::gateway()?), Ok)?;
-        let gateway = Gateway { process: None, guarded: false, program, config, audit, admin, user, hosts: self.hosts, dir, _slot: slot };
+        let gateway =
+            Gateway { process: None, guarded: false, program, config, audit, admin, endpoint, user, hosts: self.hosts, dir, _slot: slot };
         // What a test that was killed may have left at this slot.
         if pins.exists() {
             gateway.command(&["guard", "down", "--config"], true).run(Duration::from_secs(20))?;
