@@ -203,12 +203,7 @@ impl Session {
     }
 
     fn step(&mut self, plain: &mut BytesMut, want: Want<'_>) -> Result<Step, TlsError> {
-        let (discard, outcome) = match &mut self.role {
-            Role::Client(client) => one(client.process_tls_records(&mut self.incoming), plain, &mut self.outgoing, want),
-            Role::Server(server) => one(server.process_tls_records(&mut self.incoming), plain, &mut self.outgoing, want),
-        };
-        self.incoming.advance(discard);
-        match outcome {
+        match self.once(plain, want) {
             Ok(Did::Again) => Ok(Step::Again),
             Ok(Did::Blocked) => Ok(Step::Rest { writable: false }),
             Ok(Did::Traffic) => {
@@ -233,15 +228,17 @@ impl Session {
     /// After an error: fetches the alert that tells the peer.
     fn alert(&mut self) {
         let mut none = BytesMut::new();
-        loop {
-            let (_, outcome) = match &mut self.role {
-                Role::Client(client) => one(client.process_tls_records(&mut []), &mut none, &mut self.outgoing, Want::Nothing),
-                Role::Server(server) => one(server.process_tls_records(&mut []), &mut none, &mut self.outgoing, Want::Nothing),
-            };
-            if !matches!(outcome, Ok(Did::Again)) {
-                return;
-            }
-        }
+        while let Ok(Did::Again) = self.once(&mut none, Want::Nothing) {}
+    }
+
+    /// Handles one status of rustls, which always sees what it has received and not let go: it remembers messages by their places.
+    fn once(&mut self, plain: &mut BytesMut, want: Want<'_>) -> Result<Did, TlsError> {
+        let (discard, outcome) = match &mut self.role {
+            Role::Client(client) => one(client.process_tls_records(&mut self.incoming), plain, &mut self.outgoing, want),
+            Role::Server(server) => one(server.process_tls_records(&mut self.incoming), plain, &mut self.outgoing, want),
+        };
+        self.incoming.advance(discard);
+        outcome
     }
 }
 
