@@ -76,6 +76,12 @@ impl Netns {
         SocketAddr::new(IpAddr::V4(self.v4()), port)
     }
 
+    /// A port at the host's end of the link to it.
+    #[must_use]
+    pub fn outside(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 77, self.slot.number(), 1)), port)
+    }
+
     /// A file in the form of /etc/hosts, in which its IPv4 address is this host's.
     ///
     /// # Errors

@@ -266,6 +266,12 @@ impl Stub {
         Self(seen)
     }
 
+    /// Serves what a listener takes.
+    #[must_use]
+    pub fn on(listener: TcpListener, answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(listener, Ok, answer)
+    }
+
     /// All requests that reached it, in order.
     #[must_use]
     pub fn seen(&self) -> Vec<Message> {

@@ -63,6 +63,7 @@ pub struct Setup<'a> {
     cgroup: Option<&'a Cgroup>,
     endpoint: Option<String>,
     listen: Option<SocketAddr>,
+    unprivileged: bool,
     servers: Vec<ServerEntry>,
     stream: Option<(String, String)>,
     heartbeat: &'static str,
@@ -79,6 +80,7 @@ impl<'a> Setup<'a> {
             cgroup,
             endpoint: None,
             listen: None,
+            unprivileged: false,
             servers: Vec::new(),
             stream: None,
             heartbeat: "2s",
@@ -109,6 +111,13 @@ impl<'a> Setup<'a> {
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = Some(address);
+        self
+    }
+
+    /// Without the one capability that the gateway can use.
+    #[must_use]
+    pub fn unprivileged(mut self) -> Self {
+        self.unprivileged = true;
         self
     }
 
@@ -182,6 +191,7 @@ impl<'a> Setup<'a> {
         let slot = Slot::take()?;
         // Without root, the gateway runs as whoever runs the test.
         let user = rustix::process::geteuid().is_root().then(User::nobody).transpose()?;
+        let user = user.map(|user| User { ptrace: !self.unprivileged, ..user });
         let dir = tempfile::Builder::new().prefix("mcp-gateway-test-").tempdir()?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         let audit = dir.path().join("audit");
