@@ -15,7 +15,8 @@ use super::{Shared, caller::Who, record, stream::Side};
 
 /// At rest for longer, a connection is closed: most servers close theirs after 60 s or more.
 const REST: Duration = Duration::from_secs(55);
-const KEPT_PER_CALLER: usize = 8;
+/// As many as a caller may have open to us at once, or it would open and close one for every call beyond.
+const KEPT_PER_CALLER: usize = 1024;
 
 /// Who may use a connection: no connection is shared by two of these. Of callers of whom only the address is known, the session
 /// tells one from another.

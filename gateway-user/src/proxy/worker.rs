@@ -61,6 +61,8 @@ pub struct Workers {
     failed: Arc<AtomicBool>,
     /// `io_uring` or `epoll`, and why.
     pub driver: String,
+    /// The loopback port, on IPv4, to which captured connections go.
+    pub port: Option<u16>,
     /// Where the endpoint is, if there is one.
     pub endpoint: Option<SocketAddr>,
 }
@@ -109,7 +111,7 @@ pub fn start(shared: &Arc<Shared>) -> Result<Workers, StartError> {
         let (drain, drained) = oneshot::channel();
         let (shared, report, failed) = (shared.clone(), report.clone(), failed.clone());
         let body = move || {
-            let runtime = match Runtime::new() {
+            let runtime = match runtime() {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(report.send(Err(error))),
             };
@@ -129,7 +131,15 @@ pub fn start(shared: &Arc<Shared>) -> Result<Workers, StartError> {
     if let (Some(capture), Some((v4, v6))) = (&shared.capture, ports) {
         capture.announce(v4, v6)?;
     }
-    Ok(Workers { threads, failed, driver: why(driver_type), endpoint })
+    Ok(Workers { threads, failed, driver: why(driver_type), port: ports.map(|(v4, _)| v4), endpoint })
+}
+
+/// A worker's runtime. Its ring is used by this thread alone, and completions wait until it looks for them: nothing interrupts it
+/// (IORING_SETUP_DEFER_TASKRUN, Linux 6.1). Where io_uring is not allowed it runs on epoll.
+fn runtime() -> io::Result<Runtime> {
+    let mut ring = compio::driver::ProactorBuilder::new();
+    ring.single_issuer(true).defer_taskrun(true);
+    compio::runtime::RuntimeBuilder::new().with_proactor(ring).build()
 }
 
 /// Listens for what the kernel programs redirect; the loopback ports, of IPv4 and, where the host has it, IPv6.
