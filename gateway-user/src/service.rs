@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -94,6 +95,8 @@ fn resolve(server: &ServerConfig) -> anyhow::Result<Vec<IpAddr>> {
 /// # Errors
 /// Something that it needs is missing: the guard, the log, a port. Nothing was served then.
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    // It holds keys: neither a core dump nor another process of its user may see them (PR_SET_DUMPABLE, prctl(2)).
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("the gateway's memory cannot be closed to others")?;
     let tls = Tls::new(&config)?;
     let capture = config.capture.as_ref().map(|settings| Capture::open(&settings.pins)).transpose()?;
     let kernel_log = capture.as_ref().map(Capture::kernel_log).transpose()?;
@@ -136,6 +139,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         driver = running.driver,
         log_driver = log.driver(),
         workers,
+        port = running.port,
         records = recovered.records,
         log = %log.log_id(),
         "ready: {} server(s) {}", shared.config.servers.len(), ways(&shared.config, running.endpoint)

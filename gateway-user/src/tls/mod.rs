@@ -8,7 +8,7 @@ mod hello;
 mod session;
 mod upstream;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -35,14 +35,6 @@ pub enum SetupError {
     /// There is no authority, or it cannot be used.
     #[error("{0}")]
     Authority(#[from] CaError),
-    /// The authority may not vouch for a server.
-    #[error("the certificate authority in {} may not vouch for `{host}`: it was made for other servers. Run `mcp-gateway ca rotate`", dir.display())]
-    NotCovered {
-        /// Its directory.
-        dir: PathBuf,
-        /// The server's host.
-        host: String,
-    },
     /// A server's settings cannot be used.
     #[error("server `{server}`: {source}")]
     Server {
@@ -72,8 +64,9 @@ impl Tls {
             return Ok(Tls { upstreams, clients: None, endpoint });
         }
         let authority = Authority::open(&config.ca.dir)?;
-        if let Some(host) = hosts.iter().find(|host| !authority.covers(host)) {
-            return Err(SetupError::NotCovered { dir: config.ca.dir.clone(), host: (*host).to_owned() });
+        // Made now, so that one that it may not vouch for is found now.
+        for host in &hosts {
+            authority.leaf(host)?;
         }
         let clients = Clients::new(&Arc::new(authority), hosts).map_err(|error| SetupError::Library(Box::new(error)))?;
         Ok(Tls { upstreams, clients: Some(clients), endpoint })
