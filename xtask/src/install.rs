@@ -15,7 +15,14 @@ use crate::run::{self, step};
 /// Debian packages that the demo and the tests use, and a program of each that tells whether it is there.
 const PACKAGES: [(&str, &str); 3] = [("iproute2", "ip"), ("util-linux", "setpriv"), ("curl", "curl")];
 /// Those that only the tests use.
-const SDK_PACKAGES: [(&str, &str); 3] = [("python3-venv", "python3"), ("nodejs", "node"), ("npm", "npm")];
+const TEST_PACKAGES: [(&str, &str); 6] = [
+    ("python3-venv", "python3"),
+    ("nodejs", "node"),
+    ("npm", "npm"),
+    ("nginx-light", "nginx"),
+    ("openssl", "openssl"),
+    ("ca-certificates", "update-ca-certificates"),
+];
 
 /// Installs what is missing for the demo, as root. What is missing even so, the demo names.
 pub(crate) fn for_demo() {
@@ -29,7 +36,7 @@ pub(crate) fn for_demo() {
 /// # Errors
 /// Something is missing and cannot be installed here: says what, and how to get it.
 pub(crate) fn all(root: &Path) -> anyhow::Result<()> {
-    packages(&[PACKAGES, SDK_PACKAGES].concat())?;
+    packages(&[PACKAGES.as_slice(), &TEST_PACKAGES].concat())?;
     let cache = root.join(".cache");
     fs::create_dir_all(&cache)?;
     for environment in ["sdk-v1", "sdk-v2"] {
