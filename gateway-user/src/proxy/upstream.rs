@@ -49,8 +49,11 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose exchange has ended cleanly.
-    pub(super) fn put(&mut self, to: Destination, server: Server) {
+    /// Keeps a connection whose exchange has ended cleanly. It listens meanwhile: only so is its end known when it is taken again.
+    pub(super) fn put(&mut self, to: Destination, mut server: Server) {
+        if server.side.stirs() {
+            return;
+        }
         let kept = self.idle.entry(to).or_default();
         if kept.len() < KEPT_PER_CALLER {
             kept.push((server, Instant::now()));
