@@ -215,7 +215,8 @@ impl Connection {
             self.entrance = None;
             let mut head = match self.head().await {
                 Ok(Some(head)) => head,
-                Ok(None) | Err(Stop::Gone) => return,
+                Ok(None) => return drop(self.client.finish().await),
+                Err(Stop::Gone) => return,
                 Err(Stop::Refused(refusal)) => return self.refuse(&refusal, None, &[]).await,
             };
             if let Err(refusal) = self.enter(&mut head) {
@@ -228,7 +229,9 @@ impl Connection {
                     let refusal = Refusal::client(400, "malformed", message, "Wait for the answer before the next request.");
                     return self.refuse(&refusal, None, &[]).await;
                 }
-                Ok(Next::Close) | Err(Stop::Gone) => return drop(self.client.finish().await),
+                Ok(Next::Close) => return drop(self.client.finish().await),
+                // An answer that was cut must not end as if it were whole.
+                Err(Stop::Gone) => return,
                 Err(Stop::Refused(refusal)) => return self.refuse(&refusal, Some(&head), &[]).await,
             }
         }
