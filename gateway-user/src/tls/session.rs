@@ -24,7 +24,7 @@ const OVERHEAD: usize = 5 + 256;
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The peer ended the handshake with an alert.
-    #[error("the peer refused the handshake: {0:?}")]
+    #[error("{}", refused(.0))]
     Alert(AlertDescription),
     /// The peer's certificate is not one that may be trusted here.
     #[error("{}", certificate(.0))]
@@ -47,15 +47,26 @@ impl From<rustls::Error> for TlsError {
     }
 }
 
+/// What a peer said no to, for people.
+fn refused(alert: &AlertDescription) -> String {
+    let what = format!("the peer refused the handshake ({alert:?})");
+    match alert {
+        AlertDescription::CertificateRequired => format!("{what}: it wants a certificate, which `client_certificate` of the server names"),
+        _ => what,
+    }
+}
+
 /// What is wrong with a certificate, for people.
 fn certificate(error: &rustls::CertificateError) -> String {
     use rustls::CertificateError as E;
     match error {
         E::Expired | E::ExpiredContext { .. } => "its certificate has expired".into(),
         E::NotValidYet | E::NotValidYetContext { .. } => "its certificate is not valid yet".into(),
-        E::UnknownIssuer => "its certificate is signed by no authority that is trusted here".into(),
+        // Of an authority that only bears the name of a trusted one.
+        E::UnknownIssuer | E::BadSignature => "its certificate is signed by no authority that is trusted here".into(),
         E::NotValidForName | E::NotValidForNameContext { .. } => "its certificate is for another name".into(),
         E::Revoked => "its certificate was revoked".into(),
+        E::Other(other) => format!("its certificate cannot be accepted: {other}"),
         other => format!("its certificate cannot be accepted: {other}"),
     }
 }
