@@ -39,7 +39,15 @@ impl Pki {
     /// # Errors
     /// No key can be made, or no file be written.
     pub fn new() -> anyhow::Result<Self> {
-        Self::with(None)
+        Self::named("Authority of a test")
+    }
+
+    /// As [`Pki::new`], of this name.
+    ///
+    /// # Errors
+    /// As [`Pki::new`].
+    pub fn named(name: &str) -> anyhow::Result<Self> {
+        Self::with(name, None)
     }
 
     /// An authority whose certificate says that it may vouch for this host alone.
@@ -48,12 +56,12 @@ impl Pki {
     /// As [`Pki::new`].
     pub fn only_for(host: &str) -> anyhow::Result<Self> {
         let permitted_subtrees = vec![GeneralSubtree::DnsName(host.to_owned())];
-        Self::with(Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() }))
+        Self::with("Authority with limits", Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() }))
     }
 
-    fn with(constraints: Option<NameConstraints>) -> anyhow::Result<Self> {
+    fn with(name: &str, constraints: Option<NameConstraints>) -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "Authority of a test");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.name_constraints = constraints;
         let pki = Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate()?)?, files: tempfile::tempdir()? };
@@ -103,12 +111,12 @@ impl Pki {
         Issued::at(self.files.path(), "self-signed", der, &key)
     }
 
-    /// For a client.
+    /// For a client of this name.
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn client(&self) -> anyhow::Result<Issued> {
-        self.issue("client", &leaf(&["gateway.test"], ExtendedKeyUsagePurpose::ClientAuth)?)
+    pub fn client(&self, name: &str) -> anyhow::Result<Issued> {
+        self.issue("client", &leaf(&[name], ExtendedKeyUsagePurpose::ClientAuth)?)
     }
 
     fn issue(&self, name: &str, params: &CertificateParams) -> anyhow::Result<Issued> {

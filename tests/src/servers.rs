@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use crate::{
     Launch, Netns, Proc, binaries,
     clinic::{Seen, SeenFile},
+    needs::on_path,
     pki::Issued,
     wait::wait_for,
 };
@@ -141,6 +142,7 @@ impl NginxServer {
 /// # Errors
 /// It is not installed, or does not come up.
 pub fn nginx(netns: &Netns, issued: &Issued, to: SocketAddr, settings: &str) -> anyhow::Result<NginxServer> {
+    ensure!(on_path("nginx"), "nginx is not installed: `cargo xtask test` does that");
     let address = netns.at(443);
     let files = tempfile::tempdir()?;
     let config = files.path().join("nginx.conf");

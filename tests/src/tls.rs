@@ -74,11 +74,20 @@ pub fn server_of(versions: &[&'static SupportedProtocolVersion], issued: &Issued
     Ok(builder.with_single_cert(vec![issued.der().clone()], issued.secret()?)?)
 }
 
-/// One end of a TLS connection, whose handshake is over. Dropping it says that nothing more comes; [`TlsWire::cut`] does not.
+/// Whether an end of a connection is said by TLS too (`close_notify`), or could be anybody's cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is said.
+    Said,
+    /// It is not.
+    Unsaid,
+}
+
+/// One end of a TLS connection, whose handshake is over. When it is dropped, that is said, unless it is to be [unsaid](TlsWire::ending).
 #[derive(Debug)]
 pub struct TlsWire {
     reader: BufReader<Records>,
-    is_cut: bool,
+    ending: Ending,
 }
 
 /// What is said through TLS over a socket.
@@ -118,7 +127,7 @@ impl TlsWire {
         }
         // The last of it may only be written when something else is.
         records.flush()?;
-        Ok(Self { reader: BufReader::new(records), is_cut: false })
+        Ok(Self { reader: BufReader::new(records), ending: Ending::Said })
     }
 
     /// What the handshake came to.
@@ -170,15 +179,17 @@ impl TlsWire {
         self.reader.get_ref().socket.shutdown(Shutdown::Write)
     }
 
-    /// Ends the connection without a word of TLS.
-    pub fn cut(mut self) {
-        self.is_cut = true;
+    /// How it is to end when it is dropped.
+    #[must_use]
+    pub fn ending(mut self, ending: Ending) -> Self {
+        self.ending = ending;
+        self
     }
 }
 
 impl Drop for TlsWire {
     fn drop(&mut self) {
-        if !self.is_cut {
+        if self.ending == Ending::Said {
             // The peer may be gone.
             let _ = self.reader.get_mut().finish();
         }
@@ -270,16 +281,17 @@ impl Stage {
         TlsWire::connect(self.probe.connect(self.address)?, config, host)
     }
 
-    /// Serves over TLS at the governed address.
+    /// Serves over TLS at the governed address. A handshake that fails has reached nothing.
     ///
     /// # Errors
     /// The address cannot be had.
     pub fn serve_securely(
         &self,
         config: ServerConfig,
+        ending: Ending,
         answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
     ) -> anyhow::Result<Stub> {
         let config = Arc::new(config);
-        Ok(Stub::start(self.listen()?, move |socket| TlsWire::accept(socket, &config), answer))
+        Ok(Stub::start(self.listen()?, move |socket| Ok(TlsWire::accept(socket, &config)?.ending(ending)), answer))
     }
 }
