@@ -32,6 +32,9 @@ pub enum TlsError {
     /// The connection was closed without a word: what was received may not be all that was sent (RFC 8446 section 6.1).
     #[error("the connection was closed without close_notify: what was sent may be incomplete")]
     Cut,
+    /// The client asked for a second handshake inside the first, which TLS 1.2 had (RFC 5246 section 7.4.1.1).
+    #[error("the client asked for another handshake on an open connection (renegotiation)")]
+    Renegotiation,
     /// The peer broke the protocol, or the two have no version, cipher or protocol in common.
     #[error("{0}")]
     Protocol(rustls::Error),
@@ -130,8 +133,14 @@ impl Session {
     /// # Errors
     /// The connection cannot go on. An alert that tells the peer stands in [`Session::take_outgoing`].
     pub fn feed(&mut self, received: &[u8], plain: &mut BytesMut) -> Result<(), TlsError> {
+        let was_open = !self.handshaking;
         self.incoming.extend_from_slice(received);
         while let Step::Again = self.step(plain, Want::Nothing)? {}
+        // All that rustls says by itself in an open connection of TLS 1.2 is that there will be no other handshake. Who asked for one
+        // waits for an answer, and may do nothing else until then.
+        if was_open && !self.outgoing.is_empty() && matches!(self.role, Role::Server(_)) && self.version() == Some("1.2") {
+            return Err(TlsError::Renegotiation);
+        }
         Ok(())
     }
 
