@@ -37,7 +37,8 @@ impl<S> Site<S> {
         let (names, issued) = (netns.names(HOST)?, pki.server(&[HOST])?);
         let nginx = servers::nginx(&netns, &issued, address, "ssl_protocols TLSv1.2 TLSv1.3;")?;
         let url = format!("https://{HOST}/{path}");
-        let gateway = Gateway::over(&cgroup).server(ServerEntry::new("server", &url).ca_file(&pki.ca_file())).hosts(names.path()).start()?;
+        let gateway =
+            Gateway::over(&cgroup).server(ServerEntry::new("server", &url).ca_file(&pki.ca_file())).hosts(names.path()).start()?;
         Ok(Self { url, gateway, cgroup, pki, issued, nginx, _server: server, names, _netns: netns })
     }
 

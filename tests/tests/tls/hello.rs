@@ -145,6 +145,18 @@ fn a_hello_that_never_ends_is_ended() -> Result {
 }
 
 #[test]
+fn a_handshake_that_stops_is_ended() -> Result {
+    let mut scene = Scene::new("deny", "[limits]\nhead_timeout = \"1s\"")?;
+    let mut session = session(scene.client()?, HOST)?;
+    let mut client = Wire::new(scene.connect()?)?;
+    client.send(hello(&mut session)?)?;
+    client.rest()?;
+    let record = scene.refused("tls")?;
+    assert_eq!(record.body()["tls"]["sni"], HOST, "{}", record.line);
+    scene.goes_on()
+}
+
+#[test]
 fn a_million_random_bytes_are_refused() -> Result {
     let mut scene = Scene::new("pass", "")?;
     let mut dice = Dice::new(1);

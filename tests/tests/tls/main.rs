@@ -14,7 +14,10 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, pki_types::Server
 use serde_json::json;
 
 mod clients;
+mod distrust;
 mod hello;
+mod openssl;
+mod pass;
 mod servers;
 
 type Result = anyhow::Result<()>;
