@@ -1,7 +1,7 @@
 //! Unmodified clients, each with its own TLS: what they print is the same past the gateway, where they trust the server's authority,
 //! and through it, where they trust the gateway's.
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
 use gateway_tests::{
@@ -11,7 +11,7 @@ use gateway_tests::{
     servers::{self, ClinicServer, NginxServer, Transport},
     tls::HOST,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::Result;
@@ -30,15 +30,25 @@ struct Site<S> {
 }
 
 impl<S> Site<S> {
-    fn before(path: &str, start: impl FnOnce(&Netns) -> anyhow::Result<(S, std::net::SocketAddr)>) -> anyhow::Result<Self> {
+    fn before(start: impl FnOnce(&Netns) -> anyhow::Result<(S, SocketAddr)>) -> anyhow::Result<Self> {
+        Self::with("ssl_protocols TLSv1.2 TLSv1.3;", Pki::new()?, |server| server, start)
+    }
+
+    /// With settings of nginx's, and of the gateway's for it.
+    fn with(
+        nginx: &str,
+        pki: Pki,
+        setting: impl FnOnce(ServerEntry) -> ServerEntry,
+        start: impl FnOnce(&Netns) -> anyhow::Result<(S, SocketAddr)>,
+    ) -> anyhow::Result<Self> {
         gateway_tests::needs::require()?;
-        let (netns, cgroup, pki) = (Netns::new()?, Cgroup::new()?, Pki::new()?);
+        let (netns, cgroup) = (Netns::new()?, Cgroup::new()?);
         let (server, address) = start(&netns)?;
         let (names, issued) = (netns.names(HOST)?, pki.server(&[HOST])?);
-        let nginx = servers::nginx(&netns, &issued, address, "ssl_protocols TLSv1.2 TLSv1.3;")?;
-        let url = format!("https://{HOST}/{path}");
-        let gateway =
-            Gateway::over(&cgroup).server(ServerEntry::new("server", &url).ca_file(&pki.ca_file())).hosts(names.path()).start()?;
+        let nginx = servers::nginx(&netns, &issued, address, nginx)?;
+        let url = format!("https://{HOST}/mcp");
+        let entry = setting(ServerEntry::new("server", &url).ca_file(&pki.ca_file()));
+        let gateway = Gateway::over(&cgroup).server(entry).hosts(names.path()).start()?;
         Ok(Self { url, gateway, cgroup, pki, issued, nginx, _server: server, names, _netns: netns })
     }
 
@@ -69,12 +79,14 @@ fn fingerprint(certificate: &Path) -> anyhow::Result<String> {
     Ok(colons.replace(':', "").to_lowercase())
 }
 
+fn start_clinic(netns: &Netns) -> anyhow::Result<(ClinicServer, SocketAddr)> {
+    let server = servers::clinic(netns)?;
+    let address = server.address;
+    Ok((server, address))
+}
+
 fn clinic() -> anyhow::Result<Site<ClinicServer>> {
-    Site::before("mcp", |netns| {
-        let server = servers::clinic(netns)?;
-        let address = server.address;
-        Ok((server, address))
-    })
+    Site::before(start_clinic)
 }
 
 /// Each SDK's runtime has a variable for more authorities.
@@ -131,7 +143,7 @@ fn the_newest_typescript_sdk_is_answered_as_without_the_gateway() -> Result {
 
 /// The reference server asks back, notifies, and lets a client resume: streams of events in both directions.
 fn sdk_against_everything(sdk: Sdk) -> Result {
-    let site = Site::before("mcp", |netns| {
+    let site = Site::before(|netns| {
         let server = servers::everything(netns, Transport::StreamableHttp)?;
         let address = server.address;
         Ok((server, address))
@@ -147,4 +159,28 @@ fn python_talks_to_the_reference_server_as_without_the_gateway() -> Result {
 #[test]
 fn typescript_talks_to_the_reference_server_as_without_the_gateway() -> Result {
     sdk_against_everything(Sdk::TypeScriptV1)
+}
+
+/// nginx of TLS 1.2 only that wants a certificate: as strict as servers are.
+#[test]
+fn a_strict_server_is_reached_and_its_session_taken_up() -> Result {
+    let (pki, clients) = (Pki::new()?, Pki::new()?);
+    let ours = clients.client("gateway.test")?;
+    let settings = format!(
+        "ssl_protocols TLSv1.2; ssl_session_cache builtin; ssl_verify_client on; ssl_client_certificate {};",
+        clients.ca_file().display()
+    );
+    let site = Site::with(&settings, pki, |server| server.client_certificate(&ours.certificate, &ours.key), start_clinic)?;
+    let resumed = |id: u64| -> anyhow::Result<Value> {
+        let call = tool_call(id, "query", &json!({ "sql": "SELECT 1 AS one" }));
+        let curl = clients::curl(&site.url, &call).arg("--cacert").arg(site.gateway.ca_file());
+        let done = curl.hosts(site.names.path()).under(&site.cgroup).run(Duration::from_secs(60))?.ok()?;
+        assert!(done.stdout.contains("one"), "{}", done.stdout);
+        let is_its = |record: &Record| record.kind() == "answer" && record.body()["call"]["id"] == json!(id);
+        let tls = site.gateway.record("the answer", is_its)?.body()["tls"].clone();
+        assert_eq!(tls["version"], "1.2", "{tls}");
+        Ok(tls["resumed"].clone())
+    };
+    assert_eq!((resumed(1)?, resumed(2)?), (json!(false), json!(true)));
+    Ok(())
 }
