@@ -52,15 +52,20 @@ pub fn missing() -> Vec<Missing> {
         "the capability to make network links (CAP_NET_ADMIN)".into(),
         "run on the host itself, or in a container with --privileged",
     );
-    for (tool, how) in [
-        ("ip", "apt-get install iproute2"),
-        ("nsenter", "apt-get install util-linux"),
-        ("setpriv", "apt-get install util-linux"),
-        ("curl", "apt-get install curl"),
-    ] {
-        need(on_path(tool), format!("the command `{tool}`"), how);
-    }
+    missing.extend(missing_tools(&[("ip", "apt-get install iproute2"), ("nsenter", "apt-get install util-linux")]));
+    missing.extend(missing_for_an_endpoint());
     missing
+}
+
+/// All that is missing for a gateway that captures nothing: it takes no root and nothing of the kernel's.
+#[must_use]
+pub fn missing_for_an_endpoint() -> Vec<Missing> {
+    missing_tools(&[("setpriv", "apt-get install util-linux"), ("curl", "apt-get install curl")])
+}
+
+fn missing_tools(tools: &[(&str, &'static str)]) -> Vec<Missing> {
+    let missing = tools.iter().filter(|(tool, _)| !on_path(tool));
+    missing.map(|(tool, how)| Missing { what: format!("the command `{tool}`"), how }).collect()
 }
 
 /// Fails, by name, when something is missing: a test that cannot run has not passed.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     time::Duration,
 };
@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use rustix::process::Signal;
 
 use crate::{
-    Launch, Netns, Proc, binaries,
+    Launch, Netns, Proc, Slot, binaries,
     clinic::{Seen, SeenFile},
     needs::on_path,
     pki::Issued,
@@ -29,6 +29,7 @@ pub struct ClinicServer {
     pub seen: PathBuf,
     _files: tempfile::TempDir,
     process: Proc,
+    _slot: Option<Slot>,
 }
 
 impl ClinicServer {
@@ -68,18 +69,31 @@ impl ClinicServer {
 /// # Errors
 /// It does not come up.
 pub fn clinic(netns: &Netns) -> anyhow::Result<ClinicServer> {
-    let address = netns.at(8000);
+    start_clinic("[::]:8000", netns.at(8000), |launch| launch.inside(netns), None)
+}
+
+/// Starts the clinic on a loopback address of its own; that takes no root.
+///
+/// # Errors
+/// It does not come up.
+pub fn clinic_on_loopback() -> anyhow::Result<ClinicServer> {
+    let slot = Slot::take()?;
+    let address = SocketAddr::from((Ipv4Addr::new(127, 77, slot.number(), 2), 8000));
+    start_clinic(&address.to_string(), address, |launch| launch, Some(slot))
+}
+
+fn start_clinic(
+    listen: &str,
+    address: SocketAddr,
+    place: impl FnOnce(Launch) -> Launch,
+    slot: Option<Slot>,
+) -> anyhow::Result<ClinicServer> {
     let files = tempfile::tempdir()?;
     let seen = files.path().join("seen.jsonl");
-    let mut process = Launch::new(binaries::own("clinic")?)
-        .args(["--listen", "[::]:8000", "--db"])
-        .arg(files.path().join("clinic.db"))
-        .arg("--seen")
-        .arg(&seen)
-        .inside(netns)
-        .start()?;
+    let launch = Launch::new(binaries::own("clinic")?).args(["--listen", listen, "--db"]).arg(files.path().join("clinic.db"));
+    let mut process = place(launch.arg("--seen").arg(&seen)).start()?;
     listening(&mut process, address)?;
-    Ok(ClinicServer { url: format!("http://{address}/mcp"), address, seen, _files: files, process })
+    Ok(ClinicServer { url: format!("http://{address}/mcp"), address, seen, _files: files, process, _slot: slot })
 }
 
 /// A transport of the reference server.

@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::ErrorKind,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::PathBuf,
+    io::{self, ErrorKind},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
@@ -30,11 +30,11 @@ impl Slot {
         for offset in 0..250 {
             let number = u8::try_from((first + offset) % 250 + 1)?;
             let path = dir.join(format!("slot-{number}"));
-            fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+            Self::make_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
             let lock = match fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path) {
                 Ok(lock) => lock,
-                // The holder of the last slot took the folder away.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                // The holder of the last slot took the folder away; or another user holds this one.
+                Err(error) if [ErrorKind::NotFound, ErrorKind::PermissionDenied].contains(&error.kind()) => continue,
                 Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
             };
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -45,13 +45,22 @@ impl Slot {
                 return Ok(Self { number, path, _lock: lock });
             }
         }
-        bail!("all 250 slots in {} are held", dir.display())
+        bail!("all 250 slots in {} are held, or it is not ours to write", dir.display())
     }
 
     /// The number.
     #[must_use]
     pub fn number(&self) -> u8 {
         self.number
+    }
+
+    /// For every user: addresses are the whole host's.
+    fn make_dir(dir: &Path) -> io::Result<()> {
+        match fs::create_dir(dir) {
+            Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(0o1777)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn dir() -> PathBuf {
