@@ -57,10 +57,12 @@ impl Slot {
     /// For every user: addresses are the whole host's.
     fn make_dir(dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
-            Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(0o1777)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
+        // Whoever made it has done so, if it was another user.
+        let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o1777));
+        Ok(())
     }
 
     fn dir() -> PathBuf {

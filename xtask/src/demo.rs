@@ -14,7 +14,7 @@ pub(crate) fn run(root: &Path, once: bool) -> anyhow::Result<()> {
     if rustix::process::geteuid().is_root() {
         install::for_demo();
     } else {
-        run::step("the demo needs root: it is built first, without it");
+        run::step("without root nothing can be captured: the demo will show the endpoint");
     }
     run::step("building the gateway and the demo; the first time, this takes some minutes");
     run::shown(Command::new("cargo").current_dir(root).args(["build", "--locked", "-p", "gateway-user", "-p", "gateway-tests", "--bins"]))?;

@@ -18,7 +18,7 @@ use std::{
 };
 
 use clap::Parser;
-use gateway_tests::needs;
+use gateway_tests::needs::{self, Missing};
 
 use crate::{
     page::{NotHeld, Page},
@@ -36,31 +36,42 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Arguments { once } = Arguments::parse();
+    let needed = needs::missing_for_an_endpoint();
+    if !needed.is_empty() {
+        eprintln!("This is missing here for the demo:");
+        name(&needed);
+        return ExitCode::from(3);
+    }
     let missing = needs::missing();
     if !missing.is_empty() {
-        eprintln!("The demo captures real connections with eBPF. This is missing for it here:");
-        for missing in &missing {
-            eprintln!("  - {}\n      {}", missing.what, missing.how);
-        }
+        eprintln!("Connections are captured with eBPF, and this is missing for it here:");
+        name(&missing);
+        eprintln!("So the demo shows the other way in, the endpoint: clients are given the gateway's URL, and nothing is captured.");
         if !rustix::process::geteuid().is_root()
             && let Ok(own) = std::env::current_exe()
         {
-            eprintln!("It is built; to run it as root:\n  sudo {}{}", own.display(), if once { " --once" } else { "" });
+            eprintln!("To see connections captured:\n  sudo {}{}", own.display(), if once { " --once" } else { "" });
         }
-        return ExitCode::from(3);
+        eprintln!();
     }
     let stay = !once && io::stdin().is_terminal();
-    show(stay).unwrap_or_else(|error| {
+    show(missing.is_empty(), stay).unwrap_or_else(|error| {
         eprintln!("demo: {error:#}");
         ExitCode::from(3)
     })
 }
 
-fn show(stay: bool) -> anyhow::Result<ExitCode> {
+fn name(missing: &[Missing]) {
+    for missing in missing {
+        eprintln!("  - {}\n      {}", missing.what, missing.how);
+    }
+}
+
+fn show(captures: bool, stay: bool) -> anyhow::Result<ExitCode> {
     let mut page = Page::new();
     let mut traces = Traces::default();
     let stop = Stop::watch()?;
-    let told = story::tell(&mut page, &stop, &mut traces, stay);
+    let told = story::tell(&mut page, &stop, &mut traces, captures, stay);
     // All that the story made has been dropped by now, however it ended.
     let code = match &told {
         Ok(()) => 0,

@@ -1,4 +1,5 @@
-//! What the story plays on: a server in a network namespace, and a gateway over a cgroup.
+//! What the story plays on: a server in a network namespace, and a gateway over a cgroup; or, where nothing can be captured, a server
+//! on loopback, and a gateway's endpoint.
 
 use std::{
     env, fs,
@@ -19,11 +20,12 @@ use crate::{page::Page, stop::Stop, traces::Traces};
 /// Dropped in this order: the gateway first, the network last.
 pub(crate) struct Scene {
     pub(crate) gateway: Gateway,
-    pub(crate) cgroup: Cgroup,
+    /// Whose connections are captured; without it, none are.
+    pub(crate) cgroup: Option<Cgroup>,
     pub(crate) clinic: ClinicServer,
-    _netns: Netns,
-    /// Who the clients run as.
-    pub(crate) agent: User,
+    _netns: Option<Netns>,
+    /// Who the clients run as; without root, whoever runs the demo.
+    agent: Option<User>,
     pub(crate) rmcp_client: PathBuf,
     pub(crate) files: tempfile::TempDir,
 }
@@ -36,7 +38,7 @@ impl Scene {
     ///
     /// # Errors
     /// One of them cannot be had, or does not hold; what was made before is gone then.
-    pub(crate) fn set(page: &mut Page, stop: &Stop, traces: &mut Traces) -> anyhow::Result<Self> {
+    pub(crate) fn set(page: &mut Page, stop: &Stop, traces: &mut Traces, captures: bool) -> anyhow::Result<Self> {
         let files = tempfile::Builder::new().prefix("mcp-gateway-demo-").tempdir()?;
         fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755))?;
         traces.note("files of the demo", files.path());
@@ -44,17 +46,40 @@ impl Scene {
         let rmcp_client = for_everyone(binaries::own("rmcp-client")?, files.path())?;
 
         page.step("An MCP server, somewhere on the network")?;
+        let place = if captures {
+            "It runs in a network namespace of its own: this machine reaches it by its address, as it would another host."
+        } else {
+            "It runs at a loopback address of its own."
+        };
         page.say(&format!(
             "A clinic's database on the official Rust SDK (rmcp) and SQLite: {PATIENTS} made-up patients; the tools query, execute and \
-             export. It runs in a network namespace of its own: this machine reaches it by its address, as it would another host."
+             export. {place}"
         ))?;
-        let netns = Netns::new()?;
-        traces.note("network namespace", netns.path());
-        let clinic = servers::clinic(&netns)?;
+        let netns = captures.then(Netns::new).transpose()?;
+        if let Some(netns) = &netns {
+            traces.note("network namespace", netns.path());
+        }
+        let clinic = netns.as_ref().map_or_else(servers::clinic_on_loopback, servers::clinic)?;
         traces.note("files of the server", clinic.seen.parent().unwrap_or(&clinic.seen));
-        page.held(&format!("it takes connections: {} (pid {}, in namespace {})", clinic.url, clinic.pid(), netns.name()))?;
+        let place = netns.as_ref().map(|netns| format!(", in namespace {}", netns.name())).unwrap_or_default();
+        page.held(&format!("it takes connections: {} (pid {}{place})", clinic.url, clinic.pid()))?;
         stop.check()?;
 
+        let server = ServerEntry::new("clinic", &clinic.url);
+        let is_root = rustix::process::geteuid().is_root();
+        if !captures {
+            page.step("The gateway serves it at an endpoint of its own")?;
+            page.say(
+                "For callers that cannot be captured: they are given the gateway's URL, with one path a server. The gateway needs neither \
+                 root nor eBPF for that. What follows is the same for both ways in.",
+            )?;
+            // One user for gateway and clients: which process calls is then to be seen without a capability.
+            let mut gateway = Gateway::at_an_endpoint().server(server).program(program).unprivileged().prepare()?;
+            traces.note("configuration, audit log", gateway.config().parent().unwrap_or(gateway.config()));
+            run(page, &mut gateway)?;
+            let agent = is_root.then(User::nobody).transpose()?.map(|user| User { ptrace: false, ..user });
+            return Ok(Self { gateway, cgroup: None, clinic, _netns: None, agent, rmcp_client, files });
+        }
         page.step("The guard captures its connections, and the gateway serves them")?;
         let cgroup = Cgroup::new()?;
         traces.note("cgroup", cgroup.path());
@@ -62,19 +87,29 @@ impl Scene {
             "The guard is root, loads kernel programs (eBPF) and ends. Here they watch one cgroup, the demo's own; on an agent host they \
              watch the whole host. The gateway needs no root.",
         )?;
-        let mut gateway = Gateway::over(&cgroup).server(ServerEntry::new("clinic", &clinic.url)).program(program).prepare()?;
+        let mut gateway = Gateway::over(&cgroup).server(server).program(program).prepare()?;
         traces.note("configuration, audit log", gateway.config().parent().unwrap_or(gateway.config()));
         traces.note("kernel programs", pins(gateway.config())?);
         guard(page, &mut gateway)?;
         stop.check()?;
         run(page, &mut gateway)?;
-        let agent = agent();
-        Ok(Self { gateway, cgroup, clinic, _netns: netns, agent, rmcp_client, files })
+        Ok(Self { gateway, cgroup: Some(cgroup), clinic, _netns: netns, agent: Some(agent()), rmcp_client, files })
     }
 
-    /// A client: an ordinary user's process, in the cgroup that is captured.
+    /// The URL that clients are given: the server's own, or where nothing is captured the gateway's.
+    pub(crate) fn url(&self) -> anyhow::Result<String> {
+        if self.cgroup.is_some() { Ok(self.clinic.url.clone()) } else { self.gateway.url("clinic/mcp") }
+    }
+
+    /// A client: an ordinary user's process, in the cgroup that is captured if there is one.
     pub(crate) fn client(&self, launch: Launch) -> Launch {
-        launch.under(&self.cgroup).user(self.agent)
+        let launch = if let Some(cgroup) = &self.cgroup { launch.under(cgroup) } else { launch };
+        if let Some(agent) = self.agent { launch.user(agent) } else { launch }
+    }
+
+    /// The user id of clients.
+    pub(crate) fn uid(&self) -> u32 {
+        self.agent.map_or_else(|| rustix::process::getuid().as_raw(), |agent| agent.uid)
     }
 }
 
@@ -91,17 +126,21 @@ fn guard(page: &Page, gateway: &mut Gateway) -> anyhow::Result<()> {
 }
 
 fn run(page: &Page, gateway: &mut Gateway) -> anyhow::Result<()> {
-    page.command(&format!("mcp-gateway run --config {}", gateway.config().display()), "as nobody, until SIGTERM")?;
+    page.command(&format!("mcp-gateway run --config {}", gateway.config().display()), &format!("{}, until SIGTERM", runs_as()))?;
     gateway.run()?;
     page.output(&said(gateway, "ready").unwrap_or_default())?;
     let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid()?)).context("the gateway has ended")?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()).unwrap_or_default();
     let (uid, capabilities) = (field("Uid:"), u64::from_str_radix(field("CapEff:"), 16).unwrap_or(u64::MAX));
-    page.hold(
-        uid != "0" && capabilities & !ONLY_PTRACE == 0,
-        &format!("it is not root: pid {}, uid {uid}, of capabilities only CAP_SYS_PTRACE, to name executables", gateway.pid()?),
-        || format!("uid {uid}, capabilities {capabilities:#x}"),
-    )
+    let may = if capabilities == 0 { "without a capability" } else { "of capabilities only CAP_SYS_PTRACE, to name executables" };
+    page.hold(uid != "0" && capabilities & !ONLY_PTRACE == 0, &format!("it is not root: pid {}, uid {uid}, {may}", gateway.pid()?), || {
+        format!("uid {uid}, capabilities {capabilities:#x}")
+    })
+}
+
+/// Who the gateway runs as.
+pub(crate) fn runs_as() -> &'static str {
+    if rustix::process::geteuid().is_root() { "as nobody" } else { "as you" }
 }
 
 /// The line of the gateway's own log whose message begins so, for people.

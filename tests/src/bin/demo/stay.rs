@@ -50,14 +50,22 @@ pub(crate) fn until_interrupted(scene: &mut Scene, page: &Page, stop: &Stop) -> 
 }
 
 fn explain(scene: &Scene, page: &Page) -> anyhow::Result<()> {
-    let sudo = if on_path("sudo") { "sudo " } else { "" };
+    let root = rustix::process::geteuid().is_root();
+    let sudo = if root && on_path("sudo") { "sudo " } else { "" };
     page.part("Now you: Ctrl-C ends the demo and removes everything")?;
-    page.say("A shell whose connections are captured, in another terminal; it ends with the demo:")?;
-    page.command(&format!("{sudo}sh -c 'echo $$ > {}/cgroup.procs; exec bash'", scene.cgroup.path().display()), "")?;
-    page.say("There, a call; and something that is not MCP:")?;
+    let url = scene.url()?;
+    let mut page_of_server = format!("http://{}/", scene.clinic.address);
+    if let Some(cgroup) = &scene.cgroup {
+        page.say("A shell whose connections are captured, in another terminal; it ends with the demo:")?;
+        page.command(&format!("{sudo}sh -c 'echo $$ > {}/cgroup.procs; exec bash'", cgroup.path().display()), "")?;
+        page.say("There, a call; and something that is not MCP:")?;
+    } else {
+        page_of_server = scene.gateway.url("clinic/")?;
+        page.say("In another terminal, a call; and something that is not MCP:")?;
+    }
     let sql = "SELECT count(*) FROM patients";
-    page.command(&Curl::tool(&scene.clinic.url, 7, "query", &json!({ "sql": sql })).shown(), "")?;
-    page.command(&format!("curl -sS http://{}/", scene.clinic.address), "")?;
+    page.command(&Curl::tool(&url, 7, "query", &json!({ "sql": sql })).shown(), "")?;
+    page.command(&format!("curl -sS {page_of_server}"), "")?;
     page.say("Anywhere:")?;
     page.command(&format!("{sudo}{} audit verify {}", scene.gateway.program().display(), scene.gateway.audit_dir().display()), "")?;
     page.command(&format!("{sudo}kill -9 {}", scene.gateway.pid()?), "the gateway; then call again")?;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     calls::{Curl, Logged, answer, logged},
     page::Page,
-    scene::{Scene, said},
+    scene::{Scene, runs_as, said},
     stay,
     stop::Stop,
     traces::Traces,
@@ -30,13 +30,14 @@ const CHANGE: &str = "UPDATE patients SET balance_cents = 0 WHERE id = 7";
 ///
 /// # Errors
 /// Something does not hold, cannot be done, or someone interrupted it.
-pub(crate) fn tell(page: &mut Page, stop: &Stop, traces: &mut Traces, stays: bool) -> anyhow::Result<()> {
+pub(crate) fn tell(page: &mut Page, stop: &Stop, traces: &mut Traces, captures: bool, stays: bool) -> anyhow::Result<()> {
     page.title("MCP Gateway: what agents ask of MCP servers, on the record before it happens")?;
-    page.say(
-        "All of this happens now, on this machine, in a network namespace and a cgroup of the demo's own. What has a ✓ was checked; \
-         indented lines are what programs said.",
-    )?;
-    let mut scene = Scene::set(page, stop, traces)?;
+    let place =
+        if captures { "in a network namespace and a cgroup of the demo's own" } else { "on loopback, without root and without eBPF" };
+    page.say(&format!(
+        "All of this happens now, on this machine, {place}. What has a ✓ was checked; indented lines are what programs said."
+    ))?;
+    let mut scene = Scene::set(page, stop, traces, captures)?;
     stop.check()?;
     let made = calls(&scene, page)?;
     stop.check()?;
@@ -60,21 +61,28 @@ struct Made {
 }
 
 fn calls(scene: &Scene, page: &mut Page) -> anyhow::Result<[Made; 3]> {
-    page.step("Three calls, by clients that know nothing of a gateway")?;
-    let url = &scene.clinic.url;
+    page.step(if scene.cgroup.is_some() {
+        "Three calls, by clients that know nothing of a gateway"
+    } else {
+        "Three calls, by clients of which nothing is changed but the URL"
+    })?;
+    let url = &scene.url()?;
     let curl_exe = installed("curl")?;
 
-    let curl = Curl::tool(url, 1, "query", &json!({ "sql": QUESTION })).telling_peer();
+    let curl = Curl::tool(url, 1, "query", &json!({ "sql": QUESTION }));
+    let curl = if scene.cgroup.is_some() { curl.telling_peer() } else { curl };
     page.command(&curl.shown(), "")?;
     let queried = scene.client(curl.launch()).run(LIMIT)?;
     let rows = result(&queried)?["structuredContent"]["rows"].clone();
     page.output(&rows.to_string())?;
     page.hold(rows[0]["name"].is_string(), "curl has its answer", || queried.stdout.clone())?;
-    let peer = queried.stdout.lines().last().unwrap_or_default();
-    let address = scene.clinic.address.to_string();
-    page.hold(peer == address, &format!("curl sees itself connected to {address}, the server: nothing was reconfigured"), || {
-        peer.to_owned()
-    })?;
+    if scene.cgroup.is_some() {
+        let peer = queried.stdout.lines().last().unwrap_or_default();
+        let address = scene.clinic.address.to_string();
+        page.hold(peer == address, &format!("curl sees itself connected to {address}, the server: nothing was reconfigured"), || {
+            peer.to_owned()
+        })?;
+    }
 
     page.command(&format!("rmcp-client {url} export --progress"), "the official Rust SDK")?;
     let exported = scene.client(Launch::new(&scene.rmcp_client).args([url, "export", "--progress"])).run(LIMIT)?;
@@ -96,12 +104,14 @@ fn calls(scene: &Scene, page: &mut Page) -> anyhow::Result<[Made; 3]> {
     let changed = result(&executed)?["structuredContent"].clone();
     page.output(&changed.to_string())?;
     page.hold(changed["rows_affected"] == 1, "one patient's balance is changed", || executed.stdout.clone())?;
-    let redirected = scene.gateway.metric("mcp_gateway_kernel_redirected_total")?;
-    page.hold(
-        redirected >= 3.0,
-        &format!("the kernel redirected their connections to the gateway: its counter says {redirected}"),
-        || redirected.to_string(),
-    )?;
+    if scene.cgroup.is_some() {
+        let redirected = scene.gateway.metric("mcp_gateway_kernel_redirected_total")?;
+        page.hold(
+            redirected >= 3.0,
+            &format!("the kernel redirected their connections to the gateway: its counter says {redirected}"),
+            || redirected.to_string(),
+        )?;
+    }
     Ok([
         Made { tool: "query", pid: queried.pid, exe: curl_exe.clone() },
         Made { tool: "export", pid: exported.pid, exe: fs::canonicalize(&scene.rmcp_client)? },
@@ -110,12 +120,12 @@ fn calls(scene: &Scene, page: &mut Page) -> anyhow::Result<[Made; 3]> {
 }
 
 fn who(scene: &Scene, page: &mut Page, made: &[Made]) -> anyhow::Result<()> {
-    page.step("What was captured: which process did what, and how it ended")?;
+    page.step("What is on record: which process did what, and how it ended")?;
     let calls = logged(scene.gateway.records()?);
     page.say("In the log each has much more: parent, cgroup, start time, headers (without credentials), both bodies in full.")?;
     page.row(&Logged::head())?;
     calls.iter().try_for_each(|call| page.row(&call.row()))?;
-    let uid = scene.agent.uid;
+    let uid = scene.uid();
     let wrong: Vec<String> = made
         .iter()
         .filter(|made| {
@@ -171,10 +181,12 @@ fn verified(scene: &Scene, page: &Page) -> anyhow::Result<()> {
 }
 
 fn killed(scene: &mut Scene, page: &mut Page) -> anyhow::Result<()> {
-    page.step("The gateway is killed in the middle of a call: there is no way around it")?;
+    let title = if scene.cgroup.is_some() { ": there is no way around it" } else { "" };
+    page.step(&format!("The gateway is killed in the middle of a call{title}"))?;
     // The server is halted, so that the call is certain to be in flight.
     scene.clinic.freeze()?;
-    let call = Curl::tool(&scene.clinic.url, 3, "execute", &json!({ "sql": "DELETE FROM visits" }));
+    let url = scene.url()?;
+    let call = Curl::tool(&url, 3, "execute", &json!({ "sql": "DELETE FROM visits" }));
     let mut caller = scene.client(call.launch()).start()?;
     let pid = caller.pid();
     scene.gateway.record("the request of the call in flight", |record| record.kind() == "request" && record.pid() == Some(pid))?;
@@ -186,9 +198,17 @@ fn killed(scene: &mut Scene, page: &mut Page) -> anyhow::Result<()> {
     page.hold(!status.success(), "the caller learns that its call was cut off", || status.to_string())?;
     scene.clinic.thaw()?;
 
-    let refused = scene.client(Curl::tool(&scene.clinic.url, 4, "query", &json!({ "sql": QUESTION })).launch()).run(LIMIT)?;
+    let refused = scene.client(Curl::tool(&url, 4, "query", &json!({ "sql": QUESTION })).launch()).run(LIMIT)?;
     page.command("curl …", "the query of step 3")?;
     page.output(&refused.stderr)?;
+    if scene.cgroup.is_none() {
+        page.hold(refused.code() == Some(REFUSED), "refused: nobody listens at the endpoint", || {
+            format!("{}: {}", refused.status, refused.stdout)
+        })?;
+        return Ok(page.say(
+            "That the server is not called past the gateway is for the network to see to here; capture does it on the caller's host.",
+        )?);
+    }
     page.hold(refused.code() == Some(REFUSED), "refused by the kernel, at once: curl ends with 7, connection refused", || {
         format!("{}: {}", refused.status, refused.stdout)
     })?;
@@ -203,7 +223,7 @@ fn killed(scene: &mut Scene, page: &mut Page) -> anyhow::Result<()> {
 
 fn recovered(scene: &mut Scene, page: &mut Page) -> anyhow::Result<()> {
     page.step("It is started again, and the log says what is not known")?;
-    page.command(&format!("mcp-gateway run --config {}", scene.gateway.config().display()), "as nobody")?;
+    page.command(&format!("mcp-gateway run --config {}", scene.gateway.config().display()), runs_as())?;
     scene.gateway.run()?;
     for line in ["calls were in flight", "ready"] {
         page.output(&said(&scene.gateway, line).unwrap_or_default())?;
@@ -218,7 +238,7 @@ fn recovered(scene: &mut Scene, page: &mut Page) -> anyhow::Result<()> {
         "the call that was cut off is on record as one that the server may have carried out",
         || unknown.line.clone(),
     )?;
-    let again = scene.client(Curl::tool(&scene.clinic.url, 5, "query", &json!({ "sql": QUESTION })).launch()).run(LIMIT)?;
+    let again = scene.client(Curl::tool(&scene.url()?, 5, "query", &json!({ "sql": QUESTION })).launch()).run(LIMIT)?;
     page.command("curl …", "the query of step 3")?;
     page.output(&result(&again)?["structuredContent"]["rows"].to_string())?;
     page.held("calls pass again")?;
@@ -233,7 +253,7 @@ fn malformed(scene: &Scene, page: &mut Page) -> anyhow::Result<()> {
       "params":{"name":"execute","arguments":{"sql":"DELETE FROM patients"}}}"#;
     let before = scene.clinic.seen()?.len();
     page.command(&format!("curl … -H 'Mcp-Method: tools/list' --data '{message}'"), "")?;
-    let done = scene.client(Curl::post(&scene.clinic.url, &["-H", "Mcp-Method: tools/list"], message).launch()).run(LIMIT)?;
+    let done = scene.client(Curl::post(&scene.url()?, &["-H", "Mcp-Method: tools/list"], message).launch()).run(LIMIT)?;
     page.output(&done.stdout)?;
     let data = answer(&done.stdout)?["error"]["data"].clone();
     page.hold(data["gateway"] == "mcp-gateway" && data["reason"].is_string(), "the gateway answers, and says why and what to do", || {
