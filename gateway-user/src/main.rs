@@ -30,6 +30,8 @@ Examples:
   mcp-gateway audit tail --follow                  Watch who does what
   mcp-gateway audit verify DIR                     Is the record whole and unchanged?
 
+A configuration with [endpoint] and without [capture] takes no guard: callers use the URL that `check` prints.
+
 Exit codes: 0 fine, 1 the answer is no, 2 used wrongly, 3 could not be done.";
 
 const GUARD_EXAMPLES: &str = "\
