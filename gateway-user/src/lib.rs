@@ -1,7 +1,7 @@
 //! MCP Gateway: every MCP request of an agent host on the record, before it has an effect.
 //!
-//! The path of a call, top to bottom: [`proxy`] accepts a connection that [`capture`] redirected, reads it with
-//! [`wire`] and [`mcp`], writes it into the [`audit`] log, forwards it, and gives the answer back. [`ship`] sends what is on
+//! The path of a call, top to bottom: [`proxy`] accepts a connection that [`capture`] redirected, or one to the endpoint, reads it
+//! with [`wire`] and [`mcp`], writes it into the [`audit`] log, forwards it, and gives the answer back. [`ship`] sends what is on
 //! disk to Kinesis.
 
 pub mod audit;

@@ -1,10 +1,12 @@
 //! The data plane: the only code that does network I/O for calls.
 //!
-//! The path of a connection, in the order of the files: `worker` accepts it, `connection` learns its origin and reads heads (`endpoint`
-//! finds the server, where callers name it in the path),
+//! The path of a connection, in the order of the files: `worker` accepts it, `connection` learns its origin and reads heads,
 //! `exchange` reads, decides and records a request, `forward` forwards it, `answer` records and gives back what the server says,
 //! `events` does so for streams of events.
-//! `secure` shakes hands with clients that speak TLS. `tunnel` copies what is not HTTP. What is decided from bytes is decided in [`crate::wire`] and [`crate::mcp`], without I/O.
+//!
+//! There are two ways in. `connection` serves what the kernel redirected, and `secure` shakes hands with such clients; `endpoint` serves
+//! those who call the gateway itself, and `entrance` finds the server in the path and leads answers back. Behind a request's head they are
+//! one. `tunnel` copies what is not HTTP. What is decided from bytes is decided in [`crate::wire`] and [`crate::mcp`], without I/O.
 
 mod answer;
 mod body;

@@ -1,12 +1,12 @@
 //! Servers of all kinds behind the endpoint, and capture beside it.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt, time::Duration};
 
 use gateway_tests::{
     Cgroup, Gateway, Netns, ServerEntry,
     clients::{self, tool_call},
     pki::{Pki, sha256},
-    servers,
+    servers, wait_until,
 };
 use serde_json::json;
 
@@ -65,6 +65,31 @@ fn captured_and_calling_clients_share_one_gateway() -> Result {
     assert!(gateway.metric("mcp_gateway_kernel_redirected_total")? >= 1.0);
     gateway.drain()?;
     gateway.verify()?.ok()?;
+    Ok(())
+}
+
+#[test]
+fn a_call_in_flight_at_the_end_is_answered_and_no_other_begins() -> Result {
+    let netns = Netns::new()?;
+    let clinic = servers::clinic(&netns)?;
+    let mut gateway = Gateway::at_an_endpoint().server(ServerEntry::new("clinic", &clinic.url)).start()?;
+    let url = gateway.url("clinic")?;
+    let call = |id: u64| clients::curl(&url, &tool_call(id, "query", &json!({ "sql": "SELECT 1 AS one" })));
+    clinic.freeze()?;
+    let waiting = call(1).start()?;
+    gateway.record("the call in flight", |record| record.kind() == "request")?;
+    gateway.terminate()?;
+    let endpoint = crate::address_of(&gateway)?;
+    wait_until("the endpoint to be closed", LIMIT, || TcpStream::connect(endpoint).is_err())?;
+    assert_eq!(call(2).run(LIMIT)?.code(), Some(7), "connection refused");
+    clinic.thaw()?;
+    let done = waiting.finish(LIMIT)?.ok()?;
+    assert!(done.stdout.contains("\"result\""), "{}", done.stdout);
+    gateway.finish()?;
+    gateway.verify()?.ok()?;
+    let records = gateway.records()?;
+    assert_eq!(records.last().map(|record| record.kind().to_owned()).as_deref(), Some("stop"));
+    assert!(!records.iter().any(|record| record.kind() == "outcome_unknown"));
     Ok(())
 }
 
