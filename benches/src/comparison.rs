@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use gateway_tests::{Launch, binaries, needs};
 use serde::Serialize;
 
@@ -15,8 +15,38 @@ use crate::{
     upstream::Upstream,
 };
 
-/// Connections, and the most calls of a round over them.
-const LOADS: [(usize, usize); 3] = [(1, 10_000), (16, 40_000), (64, 40_000)];
+/// A name, connections, and the most calls of a round over them.
+const LOADS: [(&str, usize, usize); 3] = [("calls-1", 1, 10_000), ("calls-16", 16, 40_000), ("calls-64", 64, 40_000)];
+
+/// What of it all is to be measured.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Selection {
+    /// Only these loads, such as `calls-1,calls-16`
+    #[arg(long, value_name = "LOAD", value_delimiter = ',')]
+    pub load: Vec<String>,
+    /// Only these contestants, such as `nginx,gateway-os`
+    #[arg(long, value_name = "CONTESTANT", value_delimiter = ',')]
+    pub only: Vec<String>,
+}
+
+impl Selection {
+    /// # Errors
+    /// It names what there is not.
+    fn check(&self) -> anyhow::Result<()> {
+        let loads = LOADS.map(|(name, ..)| name);
+        let contestants = ENTRIES.each_ref().map(|entry| entry.name);
+        for (what, names, known) in [("load", &self.load, &loads[..]), ("contestant", &self.only, &contestants[..])] {
+            if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+                bail!("there is no {what} `{name}`; there are: {}", known.join(", "));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_selected(names: &[String], name: &str) -> bool {
+    names.is_empty() || names.iter().any(|one| one == name)
+}
 
 /// How long it may take.
 #[derive(Debug, Clone, Copy)]
@@ -72,19 +102,20 @@ impl Figures {
 ///
 /// # Errors
 /// The machine lacks something, by name; or a contestant failed.
-pub fn run(plan: Plan, json: Option<&Path>) -> anyhow::Result<()> {
+pub fn run(plan: Plan, selection: &Selection, json: Option<&Path>) -> anyhow::Result<()> {
+    selection.check()?;
     needs::require()?;
     // Before anything else writes to the disk.
     let machine = Machine::here(tempfile::tempdir()?.path())?;
     let upstream = Upstream::start()?;
     let mut running = Vec::new();
-    for entry in &ENTRIES {
+    for entry in ENTRIES.iter().filter(|entry| is_selected(&selection.only, entry.name)) {
         match entry.missing() {
             Some(missing) => println!("{missing}"),
             None => running.push((entry, (entry.start)(&upstream).with_context(|| format!("{} does not start", entry.name))?)),
         }
     }
-    let results = measure(plan, &running)?;
+    let results = measure(plan, selection, &running)?;
     let comparison = Comparison { machine, body: BODY, results };
     comparison.print();
     if let Some(path) = json {
@@ -93,12 +124,13 @@ pub fn run(plan: Plan, json: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(plan: Plan, running: &[(&Entry, Contestant)]) -> anyhow::Result<Vec<Figures>> {
+fn measure(plan: Plan, selection: &Selection, running: &[(&Entry, Contestant)]) -> anyhow::Result<Vec<Figures>> {
+    let loads: Vec<_> = LOADS.iter().filter(|(name, ..)| is_selected(&selection.load, name)).collect();
     let figures = |connections| running.iter().map(move |(entry, _)| Figures { contestant: entry.name, connections, rounds: Vec::new() });
-    let mut results: Vec<Figures> = LOADS.iter().flat_map(|(connections, _)| figures(*connections)).collect();
+    let mut results: Vec<Figures> = loads.iter().flat_map(|(_, connections, _)| figures(*connections)).collect();
     for round in 0..plan.rounds {
         eprintln!("round {} of {}", round + 1, plan.rounds);
-        for (load, (connections, calls)) in LOADS.iter().enumerate() {
+        for (load, (_, connections, calls)) in loads.iter().enumerate() {
             for turn in 0..running.len() {
                 // Each round begins with another: no one always comes after the same.
                 let which = (turn + round) % running.len();

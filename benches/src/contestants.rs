@@ -28,8 +28,8 @@ pub const BASELINES: [&str; 2] = ["direct", "nginx"];
 pub const ENTRIES: [Entry; 4] = [
     Entry { name: "direct", needs: None, start: direct },
     Entry { name: "nginx", needs: Some(("nginx", "apt-get install nginx-light")), start: nginx },
-    Entry { name: "gateway os", needs: None, start: |upstream| gateway(upstream, "os") },
-    Entry { name: "gateway sync", needs: None, start: |upstream| gateway(upstream, "sync") },
+    Entry { name: "gateway-os", needs: None, start: |upstream| gateway(upstream, "os") },
+    Entry { name: "gateway-sync", needs: None, start: |upstream| gateway(upstream, "sync") },
 ];
 
 impl Entry {
@@ -67,7 +67,7 @@ fn gateway(upstream: &Upstream, durability: &str) -> anyhow::Result<Contestant> 
     Ok(Contestant { _running: Box::new(gateway), address: upstream.address, clients: Some(clients), processes: Some(processes) })
 }
 
-/// A plain reverse proxy that keeps its connections, and logs nothing.
+/// A plain reverse proxy that keeps its connections, and logs each request as Debian has it: combined, unbuffered.
 fn nginx(upstream: &Upstream) -> anyhow::Result<Contestant> {
     let processes = Cgroup::new()?;
     let slot = Slot::take()?;
@@ -81,7 +81,7 @@ fn nginx(upstream: &Upstream) -> anyhow::Result<Contestant> {
             "daemon off; worker_processes auto; pid nginx.pid; error_log stderr;
              events {{ worker_connections 4096; }}
              http {{
-                 access_log off; keepalive_requests 1000000000; {temporary}
+                 access_log requests; keepalive_requests 1000000000; {temporary}
                  upstream server {{ server {}; keepalive 256; keepalive_requests 1000000000; }}
                  server {{
                      listen {address};

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use gateway_benches::{
-    comparison::{self, Plan},
+    comparison::{self, Plan, Selection},
     load::{self, Load},
     upstream,
 };
@@ -18,6 +18,8 @@ struct Arguments {
     /// Also write every figure into this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    selection: Selection,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -40,6 +42,6 @@ fn main() -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&load::run(&load)?)?);
             Ok(())
         }
-        None => comparison::run(if arguments.quick { Plan::QUICK } else { Plan::WHOLE }, arguments.json.as_deref()),
+        None => comparison::run(if arguments.quick { Plan::QUICK } else { Plan::WHOLE }, &arguments.selection, arguments.json.as_deref()),
     }
 }

@@ -20,16 +20,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Measure: the criterion benches, then the gateway beside no proxy and beside nginx
-    Bench {
-        /// Fewer and shorter rounds: a first look, not figures to compare
-        #[arg(long)]
-        quick: bool,
-        /// Also write every figure of the comparison into this file
-        #[arg(long, value_name = "FILE")]
-        json: Option<std::path::PathBuf>,
-        /// Only criterion benches whose names contain this; `comparison` for the comparison alone
-        filter: Option<String>,
-    },
+    Bench(bench::Arguments),
     /// Show what the gateway does, on this machine: a server, unmodified clients, guard and gateway, kill and recovery (root)
     Demo {
         /// Ask nothing and do not stay: end after the last step
@@ -55,7 +46,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let root = run::root();
     match Arguments::parse().command {
-        Command::Bench { quick, json, filter } => bench::all(&root, quick, json.as_deref(), filter.as_deref()),
+        Command::Bench(arguments) => bench::all(&root, &arguments),
         Command::Demo { once } => demo::run(&root, once),
         Command::Ebpf { check } => ebpf::run(check),
         Command::Test { crashes, filter } => test::all(&root, crashes, &filter),
