@@ -43,6 +43,11 @@ pub(crate) fn logs() {
     } else {
         logs.json().flatten_event(true).init();
     }
+    // What a panic says may hold a part of what was being read, and no log line may.
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string);
+        tracing::error!(at, "a fault in the gateway itself (a panic): the connection that it served was cut; please report it");
+    }));
 }
 
 /// What the guard is to do, for this configuration: names are resolved now.

@@ -211,6 +211,7 @@ impl Connection {
         let mut first = BytesMut::new();
         let max_body = self.worker.shared.config.audit.max_body;
         let mut held = vec![self.head_for_client(head, flight, framing, keep_alive)?];
+        self.begins(framing);
         while let Some(piece) = self.piece(server, decoder, flight).await.map_err(after_head)? {
             digest.update(&piece);
             let room = max_body.saturating_sub(first.len()).min(piece.len());
@@ -225,6 +226,13 @@ impl Connection {
         }
         self.give(held).await?;
         Ok(if keep_alive { Next::Another } else { Next::Close })
+    }
+
+    /// An answer of this framing begins. One that ends with the connection is whole only if that end is an orderly one.
+    pub(super) fn begins(&self, framing: Framing) {
+        if framing == Framing::UntilClose {
+            self.client.resets(true);
+        }
     }
 
     /// What later requests are read by: the revision that a session agreed on, and the state that a client comes back with.

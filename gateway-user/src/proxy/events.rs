@@ -34,6 +34,7 @@ impl Connection {
         let framing = if chunked { Framing::Chunked } else { Framing::UntilClose };
         let mut splitter = Splitter::new(self.worker.shared.config.limits.inspected_body);
         let mut ready = vec![self.head_for_client(head, flight, framing, keep_alive)?];
+        self.begins(framing);
         let pack = |raw: Bytes| if chunked { chunk(raw) } else { vec![raw] };
         loop {
             loop {
@@ -97,7 +98,11 @@ impl Connection {
             ready.push(Bytes::from_static(LAST_CHUNK));
         }
         match self.give(ready).await {
-            Ok(()) => Lost::Cut(refusal),
+            Ok(()) => {
+                // It has been told: that must not be taken from it.
+                self.client.resets(false);
+                Lost::Cut(refusal)
+            }
             Err(lost) => lost,
         }
     }

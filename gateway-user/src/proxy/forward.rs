@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     rc::Rc,
     sync::atomic::Ordering,
     time::{Duration, Instant},
@@ -104,7 +105,7 @@ impl Connection {
 
     /// Forwards a recorded request and gives the answer back; whatever happens, the record of its outcome is written.
     pub(super) async fn see_through(&mut self, head: &RequestHead, body: Bytes, mut flight: Flight) -> Result<Next, Stop> {
-        match self.forward(head, body, &mut flight).await {
+        match caught(self.forward(head, body, &mut flight)).await {
             Ok(next) => Ok(next),
             Err(lost) => self.lost(flight, lost).await,
         }
@@ -129,7 +130,7 @@ impl Connection {
 
     /// Forwards a request whose body is not inspected: it streams, until it ends or the server answers.
     pub(super) async fn upload(&mut self, head: &RequestHead, body: Body, mut flight: Flight) -> Result<Next, Stop> {
-        match self.stream_up(head, body, &mut flight).await {
+        match caught(self.stream_up(head, body, &mut flight)).await {
             Ok(next) => Ok(next),
             Err(lost) => self.lost(flight, lost).await,
         }
@@ -362,5 +363,17 @@ const NOT_THE_SERVER: &str = "The server did not get the call. It must show a ce
 pub(super) const RAN: &str = "Whether the server carried out the call is not known: look before you repeat it.";
 
 pub(super) fn unreachable_server(error: &std::io::Error) -> Refusal {
-    Refusal::upstream(format!("the connection to the server broke: {error}"), RAN)
+    let broke = Refusal::upstream(format!("the connection to the server broke: {error}"), RAN);
+    // Under TLS 1.3 a server says only after the handshake that it does not take our certificate (RFC 8446 section 4.4.2.4).
+    let is_alert = matches!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(TlsError::Alert(_)));
+    if is_alert { Refusal { reason: "upstream-tls", ..broke } } else { broke }
+}
+
+/// A fault in the gateway itself (a panic) ends the exchange in which it happens: whatever the client has of an answer is cut, and the
+/// outcome is recorded.
+async fn caught(exchange: impl Future<Output = Result<Next, Lost>>) -> Result<Next, Lost> {
+    AssertUnwindSafe(exchange).catch_unwind().await.unwrap_or_else(|_| {
+        let message = "a fault in the gateway itself ended the exchange; its log says where";
+        Err(Lost::Cut(Refusal { side: refusal::Side::Gateway, reason: "fault", ..Refusal::upstream(message, RAN) }))
+    })
 }

@@ -24,6 +24,8 @@ mod secure;
 mod servers;
 mod session;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 mod upstream;
 mod worker;

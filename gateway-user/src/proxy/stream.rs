@@ -18,6 +18,7 @@ use compio::{
     time::timeout,
 };
 use futures_util::FutureExt;
+use rustix::net::sockopt::set_socket_linger;
 
 use crate::tls::{Session, TlsError};
 
@@ -193,8 +194,16 @@ impl Side {
         }
     }
 
+    /// Whether an end of the connection that is not [said](Side::finish) first, whatever its cause, is to reset it. A peer that takes the
+    /// end of the connection for the end of what it is given would otherwise take a part for the whole (RFC 9112 section 8).
+    pub(super) fn resets(&self, does: bool) {
+        // It fails where the connection is gone, and then nobody is misled.
+        let _ = set_socket_linger(&self.stream, does.then_some(Duration::ZERO));
+    }
+
     /// Tells the peer that nothing more comes.
     pub(super) async fn finish(&self) -> io::Result<()> {
+        self.resets(false);
         self.writes().finish().await
     }
 

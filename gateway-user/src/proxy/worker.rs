@@ -258,15 +258,12 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, way: Way, open: Rc<()
             Ok((stream, peer)) => {
                 // Answers are written in one piece: waiting for more would only delay them.
                 let _ = stream.set_nodelay(true);
-                worker.shared.metrics.accepted();
-                let (worker, open) = (worker.clone(), open.clone());
+                let (worker, open) = (worker.clone(), Open::new(&worker.shared, &open));
                 compio::runtime::spawn(async move {
-                    let shared = worker.shared.clone();
                     match way {
                         Way::Capture => connection::serve(worker, stream, peer).await,
                         Way::Endpoint => endpoint::serve(worker, stream, peer).await,
                     }
-                    shared.metrics.closed();
                     drop(open);
                 })
                 .detach();
@@ -277,6 +274,25 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, way: Way, open: Rc<()
                 sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+/// A connection that is open: counted until it is not, whatever ends it.
+struct Open {
+    shared: Arc<Shared>,
+    _of_worker: Rc<()>,
+}
+
+impl Open {
+    fn new(shared: &Arc<Shared>, of_worker: &Rc<()>) -> Self {
+        shared.metrics.accepted();
+        Open { shared: shared.clone(), _of_worker: of_worker.clone() }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.shared.metrics.closed();
     }
 }
 
