@@ -32,7 +32,7 @@ impl Span {
 pub enum Payload {
     /// One message.
     Single(Message),
-    /// A JSON-RPC batch: at least one message. [`super::confirm`] says whether the revision has batches.
+    /// A JSON-RPC batch: at least one message. [`super::confirm()`] says whether the revision has batches.
     Batch(Vec<Message>),
 }
 
