@@ -1,13 +1,13 @@
 //! A server that talks nonsense, breaks off or is not there: the client is told what is known, and so is the record.
 
-use std::time::Duration;
+use std::{io, net::TcpListener, time::Duration};
 
 use anyhow::Context;
 use gateway_tests::{
     Record,
     clients::tool_call,
     http::{Message, answer, call, post, request, result},
-    raw::Stage,
+    raw::{Stage, Wire},
     refusal::Refusal,
 };
 use serde_json::{Value, json};
@@ -279,6 +279,41 @@ fn a_stream_that_breaks_off_does_not_end_well() -> Result {
     assert!(!rest.ends_with(b"0\r\n\r\n"), "a whole answer: {}", String::from_utf8_lossy(&rest));
     let outcome = stage.gateway.record("the outcome", |record| record.kind() == "answer")?;
     assert_eq!(outcome.body()["outcome"]["gateway"], "upstream", "{}", outcome.line);
+    Ok(())
+}
+
+/// A client of HTTP/1.0 knows an answer's end by the connection's: that of one that was cut is a reset.
+#[test]
+fn a_page_that_is_cut_does_not_end_well_for_http_1_0_either() -> Result {
+    let request = |stage: &mut Stage, listener: &TcpListener| -> anyhow::Result<(Wire, Wire)> {
+        let mut client = stage.connect()?;
+        client.send("GET /page HTTP/1.0\r\nHost: server.test\r\n\r\n")?;
+        let mut server = stage.accept(listener)?;
+        server.message()?;
+        server.send(format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+            chunk("a part\n")
+        ))?;
+        Ok((client, server))
+    };
+    let mut stage = Stage::new(|server| server.other("pass"), "")?;
+    let listener = stage.listen()?;
+    let reset = Err(io::ErrorKind::ConnectionReset);
+
+    let (mut client, mut server) = request(&mut stage, &listener)?;
+    server.send([chunk("and all of it\n").as_str(), "0\r\n\r\n"].concat())?;
+    let whole = String::from_utf8(client.rest()?)?;
+    assert!(whole.ends_with("\r\n\r\na part\nand all of it\n"), "{whole}");
+
+    let (mut client, server) = request(&mut stage, &listener)?;
+    server.finish()?;
+    assert_eq!(client.rest().map_err(|error| error.kind()), reset);
+
+    let (mut client, mut server) = request(&mut stage, &listener)?;
+    server.send(chunk("and another\n"))?;
+    client.until("a part\n")?;
+    stage.gateway.kill()?;
+    assert_eq!(client.rest().map_err(|error| error.kind()), reset, "it was the gateway that ended");
     Ok(())
 }
 

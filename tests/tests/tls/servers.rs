@@ -129,6 +129,7 @@ fn a_server_that_asks_for_a_certificate_where_there_is_none_says_no() -> Result 
         let config = tls::server_of(&[version], &pki.server(&[HOST])?, Some(&clients))?;
         let server = stage.serve_securely(config, Ending::Said, answers)?;
         let refusal = failed(&mut stage)?;
+        assert_eq!(refusal.reason, "upstream-tls", "{}", refusal.message);
         assert!(refusal.message.contains("client_certificate"), "what to set: {}", refusal.message);
         assert!(server.seen().is_empty(), "{:?}", server.seen());
     }
