@@ -1,21 +1,26 @@
-//! The callers' side of the log: hash, queue, wait.
+//! The callers' side of the log. What need only reach the kernel's cache is written where it is appended, if the pen lies there;
+//! all else is queued for the writer, and waited for.
 
 use std::{
     future::Future,
+    io,
+    path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
 use futures_channel::oneshot;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use super::{
     entry::{Durability, Effect, Entry, Kind, Sha256},
     format::LogId,
     payload::Digest,
+    pen::Pen,
 };
 
 /// Whether the log takes records.
@@ -77,19 +82,29 @@ pub enum AppendError {
 /// A way to append to the log; clone it freely. Works from any thread and any runtime.
 #[derive(Clone)]
 pub struct Appender {
-    pub(super) jobs: mpsc::UnboundedSender<Job>,
     pub(super) shared: Arc<Shared>,
 }
 
+/// What has become of a record at once.
+enum Taken {
+    Written(u64),
+    Queued(oneshot::Receiver<Answer>),
+}
+
 impl Appender {
-    /// Appends a record. It is queued when this is called, in the order of the calls on this
+    /// Appends a record. It has its place when this is called, in the order of the calls on this
     /// thread; the future resolves with its seq once it is as durable as asked.
     ///
     /// # Errors
     /// [`AppendError`]: what the record stands for must then not happen.
     pub fn append(&self, entry: Entry, durability: Durability) -> impl Future<Output = Result<u64, AppendError>> + Send + 'static + use<> {
-        let queued = self.queue(entry, durability);
-        async move { queued?.await.unwrap_or(Err(AppendError::Closed)) }
+        let taken = self.take(entry, durability);
+        async move {
+            match taken? {
+                Taken::Written(seq) => Ok(seq),
+                Taken::Queued(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
+            }
+        }
     }
 
     /// Appends a record that nothing waits for. It stands before every record that is appended later.
@@ -97,7 +112,7 @@ impl Appender {
     /// # Errors
     /// [`AppendError`]: it was not even queued, and what it stands for must not happen.
     pub fn append_behind(&self, entry: Entry, durability: Durability) -> Result<(), AppendError> {
-        self.queue(entry, durability).map(drop)
+        self.take(entry, durability).map(drop)
     }
 
     /// Whether so much is waiting to be written that a caller who need not wait should.
@@ -124,7 +139,7 @@ impl Appender {
         self.shared.queued.load(Ordering::Relaxed)
     }
 
-    fn queue(&self, entry: Entry, durability: Durability) -> Result<oneshot::Receiver<Answer>, AppendError> {
+    fn take(&self, entry: Entry, durability: Durability) -> Result<Taken, AppendError> {
         let shared = &self.shared;
         shared.denied()?;
         let size = entry.body.len() as u64;
@@ -135,6 +150,19 @@ impl Appender {
         if !one_object || memchr::memchr3(b'\n', b'\r', 0, &entry.body).is_some() {
             return Err(AppendError::Malformed { kind: entry.kind });
         }
+        let body_sha256 = Digest::of(&entry.body);
+        let mut desk = shared.desk();
+        if durability == Durability::Os
+            && desk.queue.is_empty()
+            && let Some(pen) = desk.pen.as_mut().filter(|pen| pen.has_room(entry.body.len()))
+        {
+            // Whoever had the pen before may have found the disk broken.
+            shared.denied()?;
+            return shared.write_here(pen, &entry, body_sha256).map(Taken::Written);
+        }
+        if desk.closed {
+            return Err(AppendError::Closed);
+        }
         // What an ended call did has happened: its record has room when new calls have none.
         let limit = if matches!(entry.effect, Effect::Closes(_)) { shared.max_queued * 2 } else { shared.max_queued };
         let queued = shared.queued.fetch_add(size, Ordering::Relaxed) + size;
@@ -143,13 +171,10 @@ impl Appender {
             return Err(AppendError::Overloaded { queued, limit });
         }
         let (done, answer) = oneshot::channel();
-        let body_sha256 = Digest::of(&entry.body);
-        let pending = Pending { entry, body_sha256, durability, done };
-        if self.jobs.send(Job::Append(pending)).is_err() {
-            shared.queued.fetch_sub(size, Ordering::Relaxed);
-            return Err(AppendError::Closed);
-        }
-        Ok(answer)
+        desk.queue.push(Job::Append(Pending { entry, body_sha256, durability, done }));
+        drop(desk);
+        shared.wanted.notify_one();
+        Ok(Taken::Queued(answer))
     }
 }
 
@@ -162,9 +187,119 @@ pub(super) struct Shared {
     pub(super) queued: AtomicU64,
     pub(super) max_queued: u64,
     pub(super) max_body: u64,
+    /// Tells the writer that there is something for it.
+    pub(super) wanted: Notify,
+    desk: Mutex<Desk>,
+}
+
+/// Where the pen lies while nobody writes, and what waits for the writer.
+struct Desk {
+    /// Away while the writer has it.
+    pen: Option<Pen>,
+    queue: Vec<Job>,
+    closed: bool,
 }
 
 impl Shared {
+    pub(super) fn new(id: LogId, pen: Pen, max_queued: u64, max_body: u64) -> Shared {
+        Shared {
+            id,
+            state: ArcSwap::from_pointee(LogState::Ok),
+            queued: AtomicU64::new(0),
+            max_queued,
+            max_body,
+            wanted: Notify::new(),
+            desk: Mutex::new(Desk { pen: Some(pen), queue: Vec::new(), closed: false }),
+        }
+    }
+
+    /// A thread that panicked with the lock has left what it numbered in the pen: whoever writes next writes that too.
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes one record into the kernel's cache: no thread is woken for it, and none waits.
+    fn write_here(&self, pen: &mut Pen, entry: &Entry, body_sha256: Sha256) -> Answer {
+        let seq = pen.put(entry, body_sha256);
+        let lines = pen.take();
+        if let Err(error) = pen.cache(&lines) {
+            self.latch(&pen.at.path, "cannot be written", &error);
+            self.denied()?;
+        }
+        pen.written(lines);
+        if pen.is_ahead() {
+            self.wanted.notify_one();
+        }
+        Ok(seq)
+    }
+
+    pub(super) fn take_pen(&self) -> Option<Pen> {
+        self.desk().pen.take()
+    }
+
+    pub(super) fn put_back(&self, pen: Pen) {
+        self.desk().pen = Some(pen);
+    }
+
+    /// Does something quick with the pen, if it lies there.
+    pub(super) fn with_pen<T>(&self, quick: impl FnOnce(&mut Pen) -> T) -> Option<T> {
+        self.desk().pen.as_mut().map(quick)
+    }
+
+    /// Since when written bytes wait for a flush.
+    pub(super) fn unflushed(&self) -> Option<Instant> {
+        self.with_pen(|pen| pen.unflushed).flatten()
+    }
+
+    pub(super) fn tell(&self, job: Job) {
+        self.desk().queue.push(job);
+        self.wanted.notify_one();
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.desk().queue.is_empty()
+    }
+
+    pub(super) fn take_jobs(&self) -> Vec<Job> {
+        std::mem::take(&mut self.desk().queue)
+    }
+
+    /// News of the next segment, ahead of what else is queued.
+    pub(super) fn take_news(&self) -> Option<io::Result<()>> {
+        let queue = &mut self.desk().queue;
+        let at = queue.iter().position(|job| matches!(job, Job::Prepared(_)))?;
+        match queue.remove(at) {
+            Job::Prepared(made) => Some(made),
+            _ => None,
+        }
+    }
+
+    /// From now on nothing is taken.
+    pub(super) fn close(&self) {
+        let left = {
+            let mut desk = self.desk();
+            (desk.closed, desk.pen) = (true, None);
+            std::mem::take(&mut desk.queue)
+        };
+        for job in left {
+            if let Job::Append(pending) = job {
+                self.answer(pending, Err(AppendError::Closed));
+            }
+        }
+    }
+
+    pub(super) fn answer(&self, pending: Pending, answer: Answer) {
+        self.queued.fetch_sub(pending.entry.body.len() as u64, Ordering::Relaxed);
+        // A caller that has gone away needs no answer.
+        let _ = pending.done.send(answer);
+    }
+
+    pub(super) fn latch(&self, path: &Path, what: &str, error: &io::Error) {
+        let cause = format!("{} {what}: {error}", path.display());
+        tracing::error!(%cause, "the audit log failed: nothing is forwarded until the gateway is restarted");
+        self.state.store(Arc::new(LogState::Latched(cause.into())));
+    }
+
     pub(super) fn denied(&self) -> Result<(), AppendError> {
         match &**self.state.load() {
             LogState::Ok => Ok(()),
@@ -185,6 +320,6 @@ pub(super) struct Pending {
 pub(super) enum Job {
     Append(Pending),
     /// The preparing thread has tried to make the next segment.
-    Prepared(std::io::Result<()>),
+    Prepared(io::Result<()>),
     Close,
 }

@@ -62,35 +62,25 @@ impl Handle {
     }
 }
 
-/// A segment open for writing, twice: the second way makes each write durable before it ends.
-///
-/// What need not be durable is a copy into the kernel's cache: a system call does that faster than a ring, which hands buffered
-/// writes of most file systems to a thread of its own.
-pub(super) struct Output {
-    cached: File,
-    durable: Handle,
-}
+/// A segment, open so that each write is durable before it ends.
+pub(super) struct Output(Handle);
 
 impl Output {
     pub(super) fn open(path: &Path, mode: Mode) -> io::Result<Output> {
-        Ok(Output {
-            cached: segment::open_for_writing(path, 0)?,
-            durable: Handle::new(segment::open_for_writing(path, libc::O_DSYNC)?, mode),
-        })
+        Ok(Output(Handle::new(segment::open_for_writing(path, libc::O_DSYNC)?, mode)))
     }
 
-    /// Writes all of `bytes` at `at`; with `durable`, they are on disk when this returns.
-    pub(super) async fn write(&self, bytes: Vec<u8>, at: u64, durable: bool) -> (io::Result<()>, Vec<u8>) {
-        match &self.durable {
-            Handle::Uring(file) if durable => file.write_all_at(bytes, at).await,
-            Handle::Calls(file) if durable => (file.write_all_at(&bytes, at), bytes),
-            _ => (self.cached.write_all_at(&bytes, at), bytes),
+    /// Writes all of `bytes` at `at`; they are on disk when this returns.
+    pub(super) async fn write(&self, bytes: Vec<u8>, at: u64) -> (io::Result<()>, Vec<u8>) {
+        match &self.0 {
+            Handle::Uring(file) => file.write_all_at(bytes, at).await,
+            Handle::Calls(file) => (file.write_all_at(&bytes, at), bytes),
         }
     }
 
     /// Everything that was written is on disk when this returns.
     pub(super) async fn sync(&self) -> io::Result<()> {
-        match &self.durable {
+        match &self.0 {
             Handle::Uring(file) => file.sync_data().await,
             Handle::Calls(file) => file.sync_data(),
         }

@@ -6,24 +6,24 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64, mpsc as std_mpsc},
+    sync::{Arc, mpsc as std_mpsc},
     thread,
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
     append::{AppendError, Appender, Job, LogState, Shared},
     disk::Runtime,
     entry::{Effect, Entry, Kind, Sha256},
     format::{HEAD_MAX, LogId},
+    pen::{Pen, Position, RESERVE},
     recover::{self, Cut},
     segment::{self, Preparer},
-    writer::{Position, RESERVE, Writer},
+    writer::Writer,
 };
 
 /// How a log is kept.
@@ -189,29 +189,23 @@ impl Log {
 
         let recovered = Recovered { records: position.next, cut, unknown: position.open.iter().copied().collect() };
         let owed = owed(&recovered);
-        let (jobs, inbox) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            id,
-            state: ArcSwap::from_pointee(LogState::Ok),
-            queued: AtomicU64::new(0),
-            max_queued: options.max_queued_bytes,
-            max_body: options.segment_size - RESERVE - HEAD_MAX as u64,
-        });
         let at = Committed { segment: position.segment, offset: position.offset, next: position.next };
         let (committed_to, committed) = watch::channel(at);
-        let report = jobs.clone();
-        let tell = move |made| {
-            // Nobody listens once the log is closed.
-            let _ = report.send(Job::Prepared(made));
-        };
+        let segment_path = position.path.clone();
+        let pen = Pen::new(id.clone(), boot, position).doing("opened for writing", &segment_path)?;
+        let shared = Arc::new(Shared::new(id, pen, options.max_queued_bytes, options.segment_size - RESERVE - HEAD_MAX as u64));
+        let told = shared.clone();
+        let tell = move |made| told.tell(Job::Prepared(made));
         let preparer = Preparer::start(dir.clone(), options.segment_size, options.max_total_bytes, options.retry_full, tell)
             .doing("given a thread that prepares segments", dir)?;
-        let writer =
-            Writer { shared: shared.clone(), jobs: inbox, committed: committed_to, preparer, dir: dir.clone(), boot, at: position, owed };
+        let writer = Writer { shared: shared.clone(), committed: committed_to, preparer, dir: dir.clone(), owed };
+        let closing = shared.clone();
         let (ready, driver) = std_mpsc::channel();
         let thread = thread::Builder::new()
             .name("audit-writer".into())
             .spawn(move || {
+                // However this thread ends, nobody waits for it.
+                let _close = Close(closing);
                 let (runtime, driver) = match Runtime::new(options.io_uring) {
                     Ok(made) => made,
                     Err(error) => {
@@ -225,7 +219,7 @@ impl Log {
             .doing("given a thread that writes", dir)?;
         let driver =
             driver.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended"))).doing("given a runtime that writes", dir)?;
-        Ok((Log { appender: Appender { jobs, shared }, committed, driver, writer: Some(thread), _lock: lock }, recovered))
+        Ok((Log { appender: Appender { shared }, committed, driver, writer: Some(thread), _lock: lock }, recovered))
     }
 
     /// A way to append; clone it freely.
@@ -273,7 +267,7 @@ impl Log {
             return Ok(());
         };
         // A writer that has ended has said why in its state.
-        let _ = self.appender.jobs.send(Job::Close);
+        self.appender.shared.tell(Job::Close);
         writer.join().unwrap_or(Err(AppendError::Latched { cause: "the thread that writes it died".into() }))
     }
 }
@@ -283,6 +277,14 @@ impl Drop for Log {
         if let Err(error) = self.end() {
             tracing::error!(%error, "the audit log was not closed well");
         }
+    }
+}
+
+struct Close(Arc<Shared>);
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -19,8 +19,8 @@ use super::{
     lines::Lines,
     log::{Doing, OpenError},
     payload::Digest,
+    pen::Position,
     segment::{self, Segment},
-    writer::Position,
 };
 
 /// What was cut off the end of a log.
