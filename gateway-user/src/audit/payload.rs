@@ -1,6 +1,6 @@
 //! Bytes that others sent, inside a record: exact where possible, and always safe to read.
 //!
-//! A payload is serialised as one of
+//! A payload is written as one of
 //!
 //! ```json
 //! {"json":{"any":"value"},"size":15,"sha256":"…"}
@@ -11,12 +11,9 @@
 //!
 //! `size` and `sha256` are always those of the bytes as they were received, all of them.
 
-use std::borrow::Cow;
-
 use aws_lc_rs::digest::{Context, SHA256, digest};
-use base64::{display::Base64Display, engine::general_purpose::STANDARD};
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Value, value::RawValue};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::Value;
 
 use super::entry::Sha256;
 
@@ -105,34 +102,58 @@ impl<'a> Payload<'a> {
     }
 }
 
-impl Serialize for Payload<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Payload<'_> {
+    /// No fewer bytes than it takes, but for text that must be escaped.
+    #[must_use]
+    pub fn size_hint(&self) -> usize {
+        const AROUND: usize = 160;
+        self.kept.len() + AROUND
+    }
+
+    /// Appends it, as a JSON object. Bytes that are JSON already are copied as they lie.
+    pub fn write(&self, out: &mut Vec<u8>) {
         let truncated = self.size > self.kept.len() as u64;
-        let mut map = serializer.serialize_map(None)?;
         match read(self.kept, truncated, self.strict) {
-            Kept::Json(json) => map.serialize_entry("json", &json)?,
-            Kept::Text(text) => map.serialize_entry("text", text)?,
-            Kept::Binary(bytes) => map.serialize_entry("base64", &Shown(bytes))?,
+            Kept::Json(json) => {
+                out.extend_from_slice(br#"{"json":"#);
+                let start = out.len();
+                out.extend_from_slice(json.as_bytes());
+                // Raw line ends cannot stand inside a JSON string: what is valid as it came has them as white space between tokens only.
+                for byte in &mut out[start..] {
+                    if matches!(byte, b'\r' | b'\n') {
+                        *byte = b' ';
+                    }
+                }
+            }
+            Kept::Text(text) => {
+                out.extend_from_slice(br#"{"text":"#);
+                string(text, out);
+            }
+            Kept::Binary(bytes) => {
+                out.extend_from_slice(br#"{"base64":""#);
+                out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+                out.push(b'"');
+            }
         }
         if truncated {
-            map.serialize_entry("truncated", &true)?;
+            out.extend_from_slice(br#","truncated":true"#);
         }
-        map.serialize_entry("size", &self.size)?;
-        map.serialize_entry("sha256", &self.sha256)?;
-        map.end()
+        out.extend_from_slice(br#","size":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(self.size).as_bytes());
+        out.extend_from_slice(br#","sha256":""#);
+        out.extend_from_slice(&self.sha256.hex());
+        out.extend_from_slice(br#""}"#);
     }
 }
 
-struct Shown<'a>(&'a [u8]);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&Base64Display::new(self.0, &STANDARD))
-    }
+/// A JSON string.
+fn string(text: &str, out: &mut Vec<u8>) {
+    // Writing text into memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
 }
 
 enum Kept<'a> {
-    Json(Cow<'a, RawValue>),
+    Json(&'a str),
     Text(&'a str),
     Binary(&'a [u8]),
 }
@@ -149,16 +170,7 @@ fn read(bytes: &[u8], truncated: bool, strict: bool) -> Kept<'_> {
     if truncated || too_deep(bytes) || !strict && serde_json::from_str::<Value>(text).is_err() {
         return Kept::Text(text);
     }
-    let json = if memchr::memchr2(b'\r', b'\n', bytes).is_none() {
-        serde_json::from_str(text).map(Cow::Borrowed)
-    } else {
-        // Raw line ends cannot stand inside a JSON string: what is valid as it came has them as
-        // white space between tokens only.
-        serde_json::from_str::<&RawValue>(text)
-            .and_then(|json| RawValue::from_string(json.get().replace(['\r', '\n'], " ")))
-            .map(Cow::Owned)
-    };
-    json.map_or(Kept::Text(text), Kept::Json)
+    Kept::Json(text.trim_matches([' ', '\t', '\r', '\n']))
 }
 
 fn too_deep(json: &[u8]) -> bool {
@@ -191,7 +203,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn show(bytes: &[u8], max_body: usize) -> String {
-        serde_json::to_string(&Payload::new(bytes, max_body)).unwrap()
+        shown(&Payload::new(bytes, max_body))
+    }
+
+    fn shown(payload: &Payload<'_>) -> String {
+        let mut out = Vec::new();
+        payload.write(&mut out);
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -241,7 +259,7 @@ mod tests {
             digest.update(a);
             digest.update(b);
             let whole = show(&bytes, max);
-            prop_assert_eq!(&whole, &serde_json::to_string(&Payload::from_parts(&bytes, digest, max)).unwrap());
+            prop_assert_eq!(&whole, &shown(&Payload::from_parts(&bytes, digest, max)));
             prop_assert!(!whole.contains(['\n', '\r']));
             let value: Value = serde_json::from_str(&whole).unwrap();
             prop_assert_eq!(value["sha256"].as_str().unwrap(), Digest::of(&bytes).to_string());

@@ -4,7 +4,6 @@ use std::{net::SocketAddr, rc::Rc, time::Instant};
 
 use compio::{net::TcpStream, time::timeout_at};
 use futures_util::FutureExt;
-use serde::Serialize;
 
 use super::{
     caller::{Origin, Who},
@@ -35,6 +34,7 @@ pub(super) struct Connection {
     pub origin: Origin,
     pub process: Fact<Process>,
     pub who: Who,
+    pub caller: Caller,
     pub client: Side,
     /// What TLS with the client came to.
     pub tls: Option<record::Tls>,
@@ -86,7 +86,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
             "{original} was governed under another configuration, and is no server's in this one: the connection was closed. Name its \
              server again, or take the guard down and up to let it go"
         );
-        return stray(&worker, peer, Some(Caller { origin: &origin, process: &process }), "unknown-server", &message).await;
+        return stray(&worker, peer, Some(&Caller::new(&origin, &process)), "unknown-server", &message).await;
     };
     let mut connection = Connection::new(worker.clone(), stream, origin, process, candidates);
     let readable = match connection.protocol().await {
@@ -101,7 +101,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
 }
 
 /// Records a connection that belongs to no server. It is then dropped.
-async fn stray(worker: &Worker, peer: SocketAddr, caller: Option<Caller<'_>>, reason: &'static str, message: &str) {
+async fn stray(worker: &Worker, peer: SocketAddr, caller: Option<&Caller>, reason: &'static str, message: &str) {
     worker.shared.metrics.refused(reason);
     tracing::warn!(%peer, reason, "{message}");
     let body = record::Refused { server: None, caller, peer: Some(peer), tls: None, reason, message, http: None, payload: None };
@@ -118,8 +118,9 @@ impl Connection {
             candidates,
             entrance: None,
             who: Who::of(&origin, &process),
-            origin,
+            caller: Caller::new(&origin, &process),
             process,
+            origin,
             client: Side::new(stream),
             tls: None,
         }
@@ -135,12 +136,8 @@ impl Connection {
         known.then(|| self.config())
     }
 
-    pub(super) fn caller(&self) -> Caller<'_> {
-        Caller { origin: &self.origin, process: &self.process }
-    }
-
     /// Writes a record and waits until it is as durable as the server's setting asks.
-    pub(super) async fn record(&self, kind: Kind, body: &impl Serialize, effect: Effect) -> Result<u64, AppendError> {
+    pub(super) async fn record(&self, kind: Kind, body: &impl record::Body<'_>, effect: Effect) -> Result<u64, AppendError> {
         let entry = Entry { kind, body: record::bytes(body), effect };
         let durability = self.known().map_or(Durability::Sync, |server| server.durability);
         self.worker.shared.audit.append(entry, durability).await
@@ -292,7 +289,7 @@ impl Connection {
         let written = {
             let body = record::Refused {
                 server,
-                caller: Some(self.caller()),
+                caller: Some(&self.caller),
                 peer: None,
                 tls: self.tls.as_ref(),
                 reason: refusal.reason,

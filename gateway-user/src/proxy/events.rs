@@ -215,10 +215,10 @@ impl Connection {
             from: "server",
             request: Some(flight.seq),
             call: message.map(Call::of),
-            payload: match message {
+            payload: Some(match message {
                 Some(_) => Payload::of_message(data, self.worker.shared.config.audit.max_body),
                 None => Payload::new(data, self.worker.shared.config.audit.max_body),
-            },
+            }),
         }
     }
 

@@ -146,7 +146,7 @@ impl Connection {
             let record = record::Request {
                 server: &self.config().name,
                 session: Some(&session),
-                caller: self.caller(),
+                caller: &self.caller,
                 tls: self.tls.as_ref(),
                 http: HttpRequest::new(head, self.entrance.as_ref()),
                 call: matches!(payload, mcp::Payload::Single(_)).then(|| Call::of(&messages[0])),
@@ -220,7 +220,7 @@ impl Connection {
         let record = record::Request {
             server: &self.config().name,
             session: Some(&session),
-            caller: self.caller(),
+            caller: &self.caller,
             tls: self.tls.as_ref(),
             http: HttpRequest::new(head, self.entrance.as_ref()),
             call: None,

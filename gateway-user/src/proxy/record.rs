@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{caller::Origin, entrance::Entrance};
 use crate::{
@@ -13,11 +14,46 @@ use crate::{
     wire::http1::{Headers, RequestHead},
 };
 
-/// Who called: in this version, the process that the kernel saw, or the address that called the endpoint.
+/// Who called: in this version, the process that the kernel saw, or the address that called the endpoint. A connection's caller stays
+/// the same, so it is spelled out once.
 #[derive(Serialize)]
-pub(super) struct Caller<'a> {
-    pub origin: &'a Origin,
-    pub process: &'a Fact<Process>,
+#[serde(transparent)]
+pub(super) struct Caller(Box<RawValue>);
+
+impl Caller {
+    pub(super) fn new(origin: &Origin, process: &Fact<Process>) -> Self {
+        #[derive(Serialize)]
+        struct Spelled<'a> {
+            origin: &'a Origin,
+            process: &'a Fact<Process>,
+        }
+        // Strings, numbers and lists always serialise.
+        Caller(to_raw_value(&Spelled { origin, process }).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+    }
+}
+
+/// The body of a record.
+pub(super) trait Body<'a>: Serialize {
+    /// What others sent: it stands last.
+    fn payload(&self) -> Option<&Payload<'a>>;
+}
+
+macro_rules! bodies {
+    ($($record:ident),*) => {
+        $(impl<'a> Body<'a> for $record<'a> {
+            fn payload(&self) -> Option<&Payload<'a>> {
+                self.payload.as_ref()
+            }
+        })*
+    };
+}
+
+bodies!(Request, Answer, Message, Refused);
+
+impl<'a> Body<'a> for Connection<'a> {
+    fn payload(&self) -> Option<&Payload<'a>> {
+        None
+    }
 }
 
 /// What TLS came to.
@@ -53,7 +89,7 @@ pub(super) struct Request<'a> {
     pub server: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<&'a str>,
-    pub caller: Caller<'a>,
+    pub caller: &'a Caller,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<&'a Tls>,
     pub http: HttpRequest<'a>,
@@ -65,7 +101,7 @@ pub(super) struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continues: Option<u64>,
     pub decision: Decision,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub payload: Option<Payload<'a>>,
 }
 
@@ -92,7 +128,7 @@ pub(super) struct Answer<'a> {
     /// How the server showed who it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<&'a Tls>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub payload: Option<Payload<'a>>,
 }
 
@@ -126,7 +162,8 @@ pub(super) struct Message<'a> {
     pub request: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<Call<'a>>,
-    pub payload: Payload<'a>,
+    #[serde(skip)]
+    pub payload: Option<Payload<'a>>,
 }
 
 /// Something that was not let through.
@@ -135,7 +172,7 @@ pub(super) struct Refused<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub caller: Option<Caller<'a>>,
+    pub caller: Option<&'a Caller>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,7 +181,7 @@ pub(super) struct Refused<'a> {
     pub message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpRequest<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub payload: Option<Payload<'a>>,
 }
 
@@ -152,7 +189,7 @@ pub(super) struct Refused<'a> {
 #[derive(Serialize)]
 pub(super) struct Connection<'a> {
     pub server: &'a str,
-    pub caller: Caller<'a>,
+    pub caller: &'a Caller,
     pub protocol: &'static str,
     /// The name in the client's hello, which was not opened further.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -298,8 +335,20 @@ pub(super) fn micros(took: Duration) -> u64 {
 }
 
 /// The bytes of a body. A record's body is made of strings, numbers and lists: that always serialises.
-pub(super) fn bytes(body: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).unwrap_or_else(|error| format!("{{\"unwritable\":{:?}}}", error.to_string()).into_bytes())
+pub(super) fn bytes<'a>(body: &impl Body<'a>) -> Vec<u8> {
+    const AROUND: usize = 2 << 10;
+    let payload = body.payload();
+    let mut out = Vec::with_capacity(AROUND + payload.map_or(0, Payload::size_hint));
+    if let Err(error) = serde_json::to_writer(&mut out, body) {
+        return format!("{{\"unwritable\":{:?}}}", error.to_string()).into_bytes();
+    }
+    if let Some(payload) = payload {
+        out.pop();
+        out.extend_from_slice(br#","payload":"#);
+        payload.write(&mut out);
+        out.push(b'}');
+    }
+    out
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub(super) async fn run(connection: &mut Connection, protocol: &'static str, sni
 fn body<'a>(connection: &'a Connection, protocol: &'static str, sni: Option<&'a str>, phase: &'static str) -> record::Connection<'a> {
     record::Connection {
         server: &connection.config().name,
-        caller: connection.caller(),
+        caller: &connection.caller,
         protocol,
         sni,
         phase,
