@@ -72,6 +72,14 @@ async fn metrics(State(admin): State<Admin>) -> ([(&'static str, &'static str); 
     metric(&mut page, "mcp_gateway_audit_up", "gauge", "1 while the audit log takes records; at 0 every call is denied.", taking);
     metric(&mut page, "mcp_gateway_audit_queued_bytes", "gauge", "Bytes that wait to be written.", shared.audit.queued_bytes());
     counter(&mut page, "mcp_gateway_audit_records_total", "Records on disk.", admin.committed.borrow().next);
+    counter(&mut page, "mcp_gateway_tls_renewed_total", "Certificates and authorities that were read anew.", shared.tls.renewals());
+    metric(
+        &mut page,
+        "mcp_gateway_tls_outdated",
+        "gauge",
+        "Certificates and authorities whose files have changed and cannot be used: those before stay in force.",
+        shared.tls.outdated(),
+    );
     if let Some(ship) = &admin.ship {
         let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
         metric(

@@ -105,11 +105,11 @@ pub(crate) fn run(command: Ca) -> anyhow::Result<ExitCode> {
     // What is in memory here must not come to lie in a core dump, nor be read by another process of the same user.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("core dumps cannot be switched off")?;
     match command {
-        Ca::Init(file) => changed(&file, "made", |site| Ok(described(&authority::init(site)?))),
+        Ca::Init(file) => changed(&file, MADE, |site| Ok(described(&authority::init(site)?))),
         Ca::Import { config: file, certificate, key, replace } => {
-            changed(&file, "imported into", |site| Ok(described(&authority::import(site, &certificate, &key, replace)?)))
+            changed(&file, IMPORTED, |site| Ok(described(&authority::import(site, &certificate, &key, replace)?)))
         }
-        Ca::Rotate { config: file, without_overlap } => changed(&file, "rotated", |site| {
+        Ca::Rotate { config: file, without_overlap } => changed(&file, ROTATED, |site| {
             let rotated = authority::rotate(site, without_overlap)?;
             Ok(described(&rotated.root) + &overlap(&rotated))
         }),
@@ -135,13 +135,21 @@ pub(crate) fn run(command: Ca) -> anyhow::Result<ExitCode> {
     }
 }
 
+const MADE: (&str, &str) = ("made", "a gateway that is started from now on uses it");
+const IMPORTED: (&str, &str) = ("imported into", "a gateway that runs takes it up within seconds, and says so in its log");
+const ROTATED: (&str, &str) = ("rotated", IMPORTED.1);
+
 /// A command that changes the authority: does it, and says what was done and what is next.
-fn changed(file: &ConfigFile, what: &str, act: impl FnOnce(Site<'_>) -> anyhow::Result<String>) -> anyhow::Result<ExitCode> {
+fn changed(
+    file: &ConfigFile,
+    (what, then): (&str, &str),
+    act: impl FnOnce(Site<'_>) -> anyhow::Result<String>,
+) -> anyhow::Result<ExitCode> {
     let Some(config) = load(file)? else { return Ok(ExitCode::FAILURE) };
     let hosts = https_hosts(&config)?;
     let said = act(site(&config, &hosts)?)?;
     say(&format!(
-        "{what} {}\n{said}next: `mcp-gateway ca trust` on every host whose clients are captured, then restart the gateway\n",
+        "{what} {}\n{said}{then}\nnext: `mcp-gateway ca trust` on every host whose clients are captured\n",
         config.ca.dir.display()
     ))?;
     Ok(ExitCode::SUCCESS)
@@ -241,7 +249,10 @@ fn show(config: &Config, json: bool, pem: bool) -> anyhow::Result<ExitCode> {
             text.push_str("not valid now: no call to an https server is served\n");
         }
         for server in servers {
-            let covered = if authority.covers(&server.url.host) { "covered" } else { "NOT COVERED: `mcp-gateway ca rotate`" };
+            let covered = match authority.covers(&server.url.host) {
+                true => "covered".to_owned(),
+                false => format!("NOT COVERED: {}", authority.replaced_with()),
+            };
             text.push_str(&format!("  server     {} ({}): {covered}\n", server.name, server.url.host));
         }
         for root in others {

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use gateway_user::{
     audit::{Durability, Effect, Entry, Kind, Log, Options},
@@ -20,13 +20,15 @@ use gateway_user::{
     config::{Config, ServerConfig},
     proxy::{self, Shared},
     ship::{self, Ship, ShipOptions},
-    tls::Tls,
+    tls::{Renewed, Tls},
 };
 
 use crate::admin;
 
 /// How often what nobody comes back for is forgotten.
 const TIDY: Duration = Duration::from_secs(30);
+/// How often the files of certificates and keys are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// An origin that was noted so long ago and never taken belongs to a connection that will not be accepted any more.
 const STALE_ORIGIN: Duration = Duration::from_secs(120);
 
@@ -155,6 +157,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         let heart = tokio::spawn(heart(shared.clone()));
         let resolving = tokio::spawn(resolving(shared.clone()));
         let tidying = tokio::spawn(tidying(shared.clone()));
+        let renewing = tokio::spawn(renewing(shared.clone(), signal(SignalKind::hangup())?));
         let kernel = kernel_log.map(|log| tokio::spawn(kernel_messages(log)));
         let ship = match &shared.config.kinesis {
             None => None,
@@ -187,6 +190,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         }
         resolving.abort();
         tidying.abort();
+        renewing.abort();
         if let Some(kernel) = kernel {
             kernel.abort();
         }
@@ -269,6 +273,29 @@ async fn tidying(shared: Arc<Shared>) {
         shared.forget_sessions();
         if let Some(Err(error)) = shared.capture.as_ref().map(|capture| capture.sweep(STALE_ORIGIN)) {
             tracing::warn!("origins that nobody took cannot be swept: {error}");
+        }
+    }
+}
+
+/// Keeps up with the files of certificates and keys: they are read anew when they have changed, and on SIGHUP.
+async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
+    loop {
+        let at_any_rate = tokio::select! {
+            told = hangup.recv() => told.is_some(),
+            () = tokio::time::sleep(LOOK) => false,
+        };
+        let on = shared.clone();
+        let renewed = tokio::task::spawn_blocking(move || on.tls.renew(&on.config, at_any_rate)).await;
+        for Renewed { what, files, outcome } in renewed.unwrap_or_default() {
+            let files = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+            match outcome {
+                Ok(()) => tracing::info!(files, "read anew: {what}; connections that begin from now on go by it"),
+                Err(error) => tracing::error!(
+                    files,
+                    "changed on disk, and cannot be used: {what}; what was read before stays in force: {error}. It is read again when it changes, \
+                     and on SIGHUP"
+                ),
+            }
         }
     }
 }

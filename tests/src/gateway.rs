@@ -78,11 +78,23 @@ impl Gateway {
         self.dir.path().join("ca.pem")
     }
 
-    /// `mcp-gateway ca init`, as root.
+    /// Its authority's key and certificates, which only its user may read.
+    #[must_use]
+    pub fn authority_file(&self) -> PathBuf {
+        self.dir.path().join("ca/authority.pem")
+    }
+
+    /// `mcp-gateway ca …` with its configuration, as root.
+    ///
+    /// # Errors
+    /// It says no.
+    pub fn ca(&self, words: &[&str]) -> anyhow::Result<Finished> {
+        self.command(&["ca"], false).args(words).arg("--config").arg(&self.config).run(Duration::from_secs(20))?.ok()
+    }
+
     pub(crate) fn make_authority(&self) -> anyhow::Result<()> {
-        self.command(&["ca", "init", "--config"], true).run(Duration::from_secs(20))?.ok()?;
-        let shown = self.command(&["ca", "show", "--pem", "--config"], true).run(Duration::from_secs(20))?.ok()?;
-        Ok(fs::write(self.ca_file(), shown.stdout)?)
+        self.ca(&["init"])?;
+        Ok(fs::write(self.ca_file(), self.ca(&["show", "--pem"])?.stdout)?)
     }
 
     pub(crate) fn command(&self, words: &[&str], with_config: bool) -> Launch {
@@ -221,6 +233,14 @@ impl Gateway {
     /// It does not run.
     pub fn thaw(&mut self) -> anyhow::Result<()> {
         self.process_mut()?.signal(Signal::CONT)
+    }
+
+    /// SIGHUP: it reads its certificates and authorities anew.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn hang_up(&mut self) -> anyhow::Result<()> {
+        self.process_mut()?.signal(Signal::HUP)
     }
 
     /// SIGTERM, and its end in good order.

@@ -82,6 +82,16 @@ impl Pki {
         self.issuer.der().clone()
     }
 
+    /// Its key, as PEM.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn key_file(&self) -> anyhow::Result<PathBuf> {
+        let file = self.files.path().join("ca.key");
+        fs::write(&file, pem("PRIVATE KEY", &self.issuer.key().serialize_der()))?;
+        Ok(file)
+    }
+
     /// For a server of these names.
     ///
     /// # Errors

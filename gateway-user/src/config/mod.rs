@@ -137,6 +137,14 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
+impl CertificateFiles {
+    /// The two files.
+    #[must_use]
+    pub fn both(&self) -> Vec<PathBuf> {
+        vec![self.certificate.clone(), self.key.clone()]
+    }
+}
+
 impl ServerConfig {
     /// Its number in the kernel's maps: made from its name (FNV-1a), because what is pinned there outlives a configuration in
     /// which the servers stood in another order.

@@ -12,6 +12,7 @@ use std::{
 use compio::{net::TcpSocket, time::timeout};
 
 use super::{Shared, caller::Who, record, stream::Side};
+use crate::tls::Session;
 
 /// At rest for longer, a connection is closed: most servers close theirs after 60 s or more.
 const REST: Duration = Duration::from_secs(55);
@@ -42,7 +43,8 @@ impl Pool {
     pub(super) fn take(&mut self, to: &Destination) -> Option<Server> {
         let kept = self.idle.get_mut(to)?;
         while let Some((mut server, since)) = kept.pop() {
-            if since.elapsed() < REST && !server.side.stirs() {
+            let is_retired = server.side.tls(Session::is_retired) == Some(true);
+            if since.elapsed() < REST && !is_retired && !server.side.stirs() {
                 return Some(server);
             }
         }

@@ -27,7 +27,7 @@ impl Clients {
     /// # Errors
     /// The library cannot be set up.
     pub fn new<'a>(authority: &Arc<Authority>, hosts: impl IntoIterator<Item = &'a str>) -> Result<Self, TlsConfigError> {
-        // One key for the tickets of all: it lives as long as the process.
+        // One key for the tickets of all: it lives as long as the authority is in force.
         let ticketer = Ticketer::new().map_err(TlsConfigError::Library)?;
         let mut configs = HashMap::new();
         for host in hosts {
@@ -49,11 +49,11 @@ impl Clients {
 ///
 /// # Errors
 /// The files cannot be read, or do not belong together.
-pub(super) fn operators(files: &CertificateFiles) -> Result<Arc<ServerConfig>, TlsConfigError> {
+pub(super) fn operators(files: &CertificateFiles) -> Result<ServerConfig, TlsConfigError> {
     let (chain, key) = chain_and_key(files)?;
     let unusable = |source| TlsConfigError::Certificate { files: files.clone(), source };
     let config = builder()?.with_single_cert(chain, key).map_err(unusable)?;
-    Ok(Arc::new(finished(config, Ticketer::new().map_err(TlsConfigError::Library)?)))
+    Ok(finished(config, Ticketer::new().map_err(TlsConfigError::Library)?))
 }
 
 fn builder() -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, TlsConfigError> {

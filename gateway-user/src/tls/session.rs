@@ -3,7 +3,10 @@
 //! This is the seam behind which rustls stands: nothing else of the gateway sees its record layer. It works on rustls' unbuffered
 //! API, so that records are opened in the buffer in which they were received.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::{
@@ -88,6 +91,8 @@ pub struct Session {
     outgoing: BytesMut,
     handshaking: bool,
     ended: bool,
+    /// Set when nothing more is to be begun on this connection.
+    retired: Arc<AtomicBool>,
 }
 
 /// What a step of rustls' state machine came to.
@@ -125,7 +130,19 @@ impl Session {
     }
 
     fn new(role: Role) -> Self {
-        Session { role, incoming: BytesMut::new(), outgoing: BytesMut::new(), handshaking: true, ended: false }
+        Session { role, incoming: BytesMut::new(), outgoing: BytesMut::new(), handshaking: true, ended: false, retired: Arc::default() }
+    }
+
+    /// The same, retired when this says so.
+    pub(super) fn until(mut self, retired: Arc<AtomicBool>) -> Self {
+        self.retired = retired;
+        self
+    }
+
+    /// Whether what the peer was recognised by has been replaced since: nothing more is to be begun on this connection.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 
     /// Takes what was received, in pieces of any size, and appends what it holds to `plain`.

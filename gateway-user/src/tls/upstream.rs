@@ -1,6 +1,12 @@
 //! Towards the server: whom we trust, and what we show.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -63,10 +69,10 @@ fn unreadable(error: &pem::Error) -> String {
 }
 
 /// How one `https` server is reached. Sessions are resumed between all who use this.
-#[derive(Clone)]
 pub struct Upstream {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    retired: Arc<AtomicBool>,
 }
 
 impl Upstream {
@@ -95,7 +101,24 @@ impl Upstream {
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Upstream { config: Arc::new(config), name })
+        Ok(Upstream { config: Arc::new(config), name, retired: Arc::default() })
+    }
+
+    /// The files that it is read from.
+    pub(super) fn files(server: &ServerConfig) -> Vec<PathBuf> {
+        let trusted = match &server.tls.ca_file {
+            Some(path) => vec![path.clone()],
+            None => {
+                let system = openssl_probe::probe();
+                system.cert_file.into_iter().chain(system.cert_dir).collect()
+            }
+        };
+        trusted.into_iter().chain(server.tls.client.iter().flat_map(CertificateFiles::both)).collect()
+    }
+
+    /// Another takes its place: its connections may end what they carry, and carry nothing more.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
     }
 
     /// A connection that begins.
@@ -103,7 +126,7 @@ impl Upstream {
     /// # Errors
     /// The configuration cannot be used for it.
     pub fn session(&self) -> Result<Session, TlsError> {
-        Session::client(self.config.clone(), self.name.clone())
+        Ok(Session::client(self.config.clone(), self.name.clone())?.until(self.retired.clone()))
     }
 }
 

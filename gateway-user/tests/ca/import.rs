@@ -175,3 +175,14 @@ fn a_successor_is_imported_in_its_place_and_rotation_is_its_issuers() {
     let trust = place.ca(&["trust", "--root", &place.dir()]);
     assert!(trust.code == 3 && trust.err.contains("without its root"), "{trust:?}");
 }
+
+#[test]
+fn an_imported_one_that_covers_too_little_is_replaced_by_its_issuer() {
+    let (place, pki) = (Place::new(&[SERVER]), Pki::new());
+    let only = NameConstraints { permitted_subtrees: vec![GeneralSubtree::DnsName(SERVER.into())], excluded_subtrees: vec![] };
+    let (certificate, key) = pki.sub(&KeyPair::generate().unwrap(), |params| params.name_constraints = Some(only));
+    import(&place, &certificate, &key, &[]).ok();
+    let show = place.governing(&[SERVER, OTHER]).ca(&["show"]);
+    assert_eq!(show.code, 1, "{show:?}");
+    assert!(show.out.contains("NOT COVERED: `mcp-gateway ca import --replace`") && !show.out.contains("ca rotate"), "{show:?}");
+}

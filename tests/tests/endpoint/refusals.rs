@@ -35,6 +35,10 @@ fn a_request_for_a_host_that_is_not_the_endpoints_is_refused() -> Result {
         let refusal = refused(&scene, &wire.message()?, 421, "host-not-allowed")?;
         assert!(refusal.message.contains(host));
     }
+    // HTTP/1.0 lets a client leave it out; then nothing says that the gateway was meant.
+    let mut wire = scene.connect()?;
+    wire.send(format!("POST /vault HTTP/1.0\r\n{fields}\r\n{body}"))?;
+    refused(&scene, &wire.message()?, 421, "host-not-allowed")?;
     let own = scene.endpoint.to_string();
     for host in ["gateway.test", "GATEWAY.test:443", "localhost", own.as_str()] {
         let mut wire = scene.connect()?;

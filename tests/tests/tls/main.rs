@@ -18,6 +18,7 @@ mod distrust;
 mod hello;
 mod openssl;
 mod pass;
+mod renewal;
 mod servers;
 
 type Result = anyhow::Result<()>;

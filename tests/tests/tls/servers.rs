@@ -32,7 +32,7 @@ fn distrusted(trusted: &Pki, shown: &Issued, reason: &str) -> Result {
 }
 
 /// A call to which the gateway itself answers that the server failed, as the record of its outcome has it.
-fn failed(stage: &mut Stage) -> anyhow::Result<Refusal> {
+pub(crate) fn failed(stage: &mut Stage) -> anyhow::Result<Refusal> {
     let config = stage.trusting_client()?;
     let mut client = stage.shake(&config, HOST)?;
     client.send(post_to(HOST, &call(1)))?;
@@ -47,7 +47,7 @@ fn failed(stage: &mut Stage) -> anyhow::Result<Refusal> {
 }
 
 /// A call that is answered; gives its record.
-fn called(stage: &mut Stage) -> anyhow::Result<Record> {
+pub(crate) fn called(stage: &mut Stage) -> anyhow::Result<Record> {
     let config = stage.trusting_client()?;
     let mut client = stage.shake(&config, HOST)?;
     serves(stage, &mut client, 1)

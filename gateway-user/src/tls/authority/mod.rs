@@ -25,7 +25,7 @@ mod store;
 use std::{
     collections::HashMap,
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -69,6 +69,12 @@ impl Authority {
         Ok(Self::of(store::load(dir)?))
     }
 
+    /// The file that it is read from.
+    #[must_use]
+    pub fn file(dir: &Path) -> PathBuf {
+        dir.join(store::FILE)
+    }
+
     fn of(material: Material) -> Self {
         Authority { material, leaves: ArcSwap::default(), making: Mutex::default() }
     }
@@ -97,6 +103,15 @@ impl Authority {
     #[must_use]
     pub fn is_imported(&self) -> bool {
         self.material.source == Source::Imported
+    }
+
+    /// The command that replaces it, in backticks.
+    #[must_use]
+    pub fn replaced_with(&self) -> &'static str {
+        match self.material.source {
+            Source::Own => "`mcp-gateway ca rotate`",
+            Source::Imported => "`mcp-gateway ca import --replace`",
+        }
     }
 
     /// The roots that clients may know it by: its own, and the one before it while that still vouches for it. None when it was
@@ -130,11 +145,8 @@ impl Authority {
     }
 
     fn make(&self, host: &str, now: i64) -> Result<Leaf, CaError> {
-        let Material { source, key, certificate, .. } = &self.material;
-        let with = match source {
-            Source::Own => "`mcp-gateway ca rotate`",
-            Source::Imported => "`mcp-gateway ca import --replace`",
-        };
+        let Material { key, certificate, .. } = &self.material;
+        let with = self.replaced_with();
         let subject = || certificate.subject.clone();
         if !certificate.is_valid_at(now) {
             return Err(CaError::OutOfDate { subject: subject(), from: day(certificate.not_before), to: day(certificate.not_after), with });

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::{CaError, Certificate, Host, certificate::write_pem};
 
-const FILE: &str = "authority.pem";
+pub(super) const FILE: &str = "authority.pem";
 const NEW: &str = ".authority.pem.new";
 const OTHERS: u32 = 0o077;
 
