@@ -80,11 +80,10 @@ impl Connection {
 
     fn server_of(&self, head: &RequestHead, path: &str) -> usize {
         let shared = &self.worker.shared;
-        let host = self.host(head);
         let named = |server| shared.sessions.is_endpoint(server, path);
         match &self.candidates[..] {
             [only] => *only,
-            several => shared.servers.pick(several, &host, path, named).unwrap_or(self.server),
+            several => shared.servers.pick(several, &self.host(head), path, named).unwrap_or(self.server),
         }
     }
 

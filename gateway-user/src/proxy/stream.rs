@@ -3,22 +3,25 @@
 use std::{
     cell::RefCell,
     future::Future,
-    io,
-    pin::Pin,
+    io::{self, IoSlice},
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use compio::{
     BufResult,
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::sleep,
 };
 use futures_util::FutureExt;
-use rustix::net::sockopt::set_socket_linger;
+use rustix::{
+    io::Errno,
+    net::{SendAncillaryBuffer, SendFlags, sendmsg, sockopt::set_socket_linger},
+};
 
 use crate::tls::{Session, TlsError};
 
@@ -88,7 +91,7 @@ impl Side {
                 std::future::poll_fn(|cx| self.poll_read(cx)).await?;
             }
         };
-        timeout(limit, shaking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        within(limit, shaking).await?
     }
 
     /// Waits for more bytes; 0 means that the peer has sent its last. May be dropped and called again.
@@ -101,7 +104,7 @@ impl Side {
 
     /// As [`Side::fill`], and an error of kind `TimedOut` after `limit`.
     pub(super) async fn fill_within(&mut self, limit: Duration) -> io::Result<usize> {
-        timeout(limit, self.fill()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        within(limit, self.fill()).await?
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -151,7 +154,7 @@ impl Side {
         self.ended = tls.borrow().is_ended();
         opened.map_err(|error| {
             let writes = self.writes();
-            let alert = async move { timeout(LAST_WORD, writes.flush()).await };
+            let alert = async move { within(LAST_WORD, writes.flush()).await };
             compio::runtime::spawn(alert.map(drop)).detach();
             io::Error::other(error)
         })
@@ -188,7 +191,7 @@ impl Side {
             // What it said stands in the buffer.
             _ = reads.fill().fuse() => {}
         }
-        match timeout(rest, sending).await {
+        match within(rest, sending).await {
             Ok(sent) => sent.map(|()| true),
             Err(_) => Ok(false),
         }
@@ -246,24 +249,64 @@ impl Reads<'_> {
 
 impl Writes {
     pub(super) async fn send(&self, mut pieces: Vec<Bytes>, limit: Duration) -> io::Result<()> {
-        let mut stream = self.stream.clone();
+        pieces.retain(|piece| !piece.is_empty());
         let writing = async {
-            pieces.retain(|piece| !piece.is_empty());
-            match (&self.tls, pieces.len()) {
-                (_, 0) => Ok(()),
-                (Some(tls), _) => seal(tls, pieces, &mut stream).await,
-                (None, 1) => stream.write_all(pieces.swap_remove(0)).await.0,
-                (None, _) => stream.write_vectored_all(pieces).await.0,
+            match &self.tls {
+                Some(tls) if !pieces.is_empty() => self.seal(tls, pieces).await,
+                _ => self.put(pieces).await,
             }
         };
-        timeout(limit, writing).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        within(limit, writing).await?
+    }
+
+    /// What the socket takes at once goes by a system call: it would be one more entry of the ring, its completion and a turn of the
+    /// executor. The ring is there for what has to wait.
+    async fn put(&self, mut pieces: Vec<Bytes>) -> io::Result<()> {
+        self.offer(&mut pieces)?;
+        let mut stream = self.stream.clone();
+        match pieces.len() {
+            0 => Ok(()),
+            1 => stream.write_all(pieces.swap_remove(0)).await.0,
+            _ => stream.write_vectored_all(pieces).await.0,
+        }
+    }
+
+    /// Sends as much as can be sent without waiting; the rest stays in `pieces`.
+    fn offer(&self, pieces: &mut Vec<Bytes>) -> io::Result<()> {
+        const MOST: usize = 16;
+        while !pieces.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MOST];
+            for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
+                *slice = IoSlice::new(piece);
+            }
+            let slices = &slices[..pieces.len().min(MOST)];
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            let mut sent = match sendmsg(&self.stream, slices, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(sent) => sent,
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            let whole = pieces.iter().take_while(|piece| {
+                let fits = piece.len() <= sent;
+                sent -= if fits { piece.len() } else { 0 };
+                fits
+            });
+            pieces.drain(..whole.count());
+            if let Some(cut) = pieces.first_mut()
+                && sent > 0
+            {
+                cut.advance(sent);
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn finish(&self) -> io::Result<()> {
         if let Some(tls) = &self.tls
             && tls.borrow_mut().close().is_ok()
         {
-            timeout(LAST_WORD, self.flush()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+            within(LAST_WORD, self.flush()).await??;
         }
         let mut stream = self.stream.clone();
         stream.shutdown().await
@@ -277,27 +320,41 @@ impl Writes {
             None => Ok(()),
         }
     }
-}
 
-/// Seals pieces, small ones together in one record, and sends them as they are sealed.
-async fn seal(tls: &Tls, pieces: Vec<Bytes>, stream: &mut TcpStream) -> io::Result<()> {
-    let put = |plain: &[u8], out: &mut BytesMut| tls.borrow_mut().seal(plain, out).map_err(io::Error::other);
-    let (mut small, mut out) = (BytesMut::new(), BytesMut::new());
-    for piece in pieces {
-        if small.len() + piece.len() <= SMALL {
-            small.extend_from_slice(&piece);
-            continue;
+    /// Seals pieces, small ones together in one record, and sends them as they are sealed.
+    async fn seal(&self, tls: &Tls, pieces: Vec<Bytes>) -> io::Result<()> {
+        let put = |plain: &[u8], out: &mut BytesMut| tls.borrow_mut().seal(plain, out).map_err(io::Error::other);
+        let (mut small, mut out) = (BytesMut::new(), BytesMut::new());
+        for piece in pieces {
+            if small.len() + piece.len() <= SMALL {
+                small.extend_from_slice(&piece);
+                continue;
+            }
+            if !small.is_empty() {
+                put(&small.split(), &mut out)?;
+            }
+            for part in piece.chunks(LARGE) {
+                put(part, &mut out)?;
+                self.put(vec![out.split().freeze()]).await?;
+            }
         }
         if !small.is_empty() {
-            put(&small.split(), &mut out)?;
+            put(&small, &mut out)?;
         }
-        for part in piece.chunks(LARGE) {
-            put(part, &mut out)?;
-            stream.write_all(out.split().freeze()).await.0?;
-        }
+        if out.is_empty() { Ok(()) } else { self.put(vec![out.freeze()]).await }
     }
-    if !small.is_empty() {
-        put(&small, &mut out)?;
+}
+
+/// Waits for a future no longer than `limit`; then the error is of kind `TimedOut`. A clock is set only for what has to wait.
+async fn within<F: Future>(limit: Duration, future: F) -> io::Result<F::Output> {
+    let mut future = pin!(future);
+    if let Poll::Ready(done) = std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        return Ok(done);
     }
-    if out.is_empty() { Ok(()) } else { stream.write_all(out.freeze()).await.0 }
+    let mut over = pin!(sleep(limit));
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => over.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
+    })
+    .await
 }

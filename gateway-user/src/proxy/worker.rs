@@ -116,7 +116,9 @@ pub fn start(shared: &Arc<Shared>) -> Result<Workers, StartError> {
                 Err(error) => return drop(report.send(Err(error))),
             };
             let _ = report.send(Ok(runtime.driver_type()));
-            if let Err(error) = runtime.block_on(run(shared, index, sockets, drained)) {
+            // The future that is blocked on is polled at every turn of the loop: let that be the cheapest there is.
+            let ended = runtime.block_on(async { compio::runtime::spawn(run(shared, index, sockets, drained)).await });
+            if let Err(error) = ended.unwrap_or_else(|_| Err(io::Error::other("it panicked"))) {
                 tracing::error!(worker = index, "a data-plane worker ended: {error}");
                 failed.store(true, Ordering::Relaxed);
             }

@@ -116,27 +116,37 @@ impl std::fmt::Debug for Headers {
     }
 }
 
-/// Whether the field belongs to this connection only, and so is never sent on.
+/// Which fields belong to this connection only, and so are never sent on.
 ///
-/// That is what RFC 9110 section 7.6.1 lists, what `Connection` names, and what we answer or write ourselves
+/// Those are what RFC 9110 section 7.6.1 lists, what `Connection` names, and what we answer or write ourselves
 /// (`Expect`, `Content-Length`).
-pub fn is_hop_by_hop(name: &[u8], headers: &Headers) -> bool {
-    const ALWAYS: [&[u8]; 11] = [
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"expect",
-        b"content-length",
-    ];
-    ALWAYS.iter().any(|hop| name.eq_ignore_ascii_case(hop))
-        || name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"proxy-"))
-        || headers.tokens("connection").any(|token| token.eq_ignore_ascii_case(name))
+pub(super) struct HopByHop<'h> {
+    named: Vec<&'h [u8]>,
+}
+
+impl<'h> HopByHop<'h> {
+    pub(super) fn of(headers: &'h Headers) -> Self {
+        Self { named: headers.tokens("connection").collect() }
+    }
+
+    pub(super) fn includes(&self, name: &[u8]) -> bool {
+        const ALWAYS: [&[u8]; 11] = [
+            b"connection",
+            b"keep-alive",
+            b"proxy-connection",
+            b"proxy-authenticate",
+            b"proxy-authorization",
+            b"te",
+            b"trailer",
+            b"transfer-encoding",
+            b"upgrade",
+            b"expect",
+            b"content-length",
+        ];
+        ALWAYS.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+            || name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"proxy-"))
+            || self.named.iter().any(|token| token.eq_ignore_ascii_case(name))
+    }
 }
 
 /// Without the white space (space, tab) around it.

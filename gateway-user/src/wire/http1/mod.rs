@@ -32,7 +32,7 @@ mod tests;
 pub use body::{BodyDecoder, BodyError, Decoded};
 pub use error::{HeadError, HeadFlaw};
 pub use head::{MAX_HEADERS, RequestHead, ResponseHead, parse_request, parse_response};
-pub use headers::{Headers, is_hop_by_hop};
+pub use headers::Headers;
 pub(crate) use sniff::is_token;
 pub use sniff::{Sniff, sniff};
 pub use write::{CHUNK_END, LAST_CHUNK, Rewrite, WriteError, write_chunk_head, write_request_head, write_response_head};

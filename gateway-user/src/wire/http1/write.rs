@@ -4,7 +4,8 @@ use bytes::{BufMut, BytesMut};
 
 use super::head::plain_decimal;
 use super::sniff::is_token;
-use super::{Framing, Headers, Method, RequestHead, ResponseHead, is_hop_by_hop};
+use super::headers::HopByHop;
+use super::{Framing, Headers, Method, RequestHead, ResponseHead};
 
 /// Follows the data of each chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
@@ -139,17 +140,19 @@ fn atomically(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut) -> Result<()
 }
 
 fn fields(out: &mut BytesMut, headers: &Headers, rewrite: &Rewrite<'_>) -> Result<(), WriteError> {
+    let hop_by_hop = HopByHop::of(headers);
     for (name, value) in headers.iter() {
         let replaced = rewrite.set.iter().any(|(n, _)| name.eq_ignore_ascii_case(n.as_bytes()));
         let removed = rewrite.remove.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
-        if replaced || removed || is_hop_by_hop(name, headers) {
+        if replaced || removed || hop_by_hop.includes(name) {
             continue;
         }
         field(out, name, value)?;
     }
     let none = Headers::new();
+    let ours = HopByHop::of(&none);
     for (name, value) in rewrite.set {
-        if is_hop_by_hop(name.as_bytes(), &none) {
+        if ours.includes(name.as_bytes()) {
             return Err(WriteError::Reserved((*name).to_owned()));
         }
         field(out, name.as_bytes(), value)?;
