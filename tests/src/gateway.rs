@@ -29,6 +29,7 @@ pub struct Gateway {
     pub(crate) endpoint: Option<String>,
     pub(crate) user: Option<User>,
     pub(crate) hosts: Option<PathBuf>,
+    pub(crate) log: Option<&'static str>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) _slot: Slot,
 }
@@ -150,7 +151,11 @@ impl Gateway {
     /// It cannot be started, or runs already.
     pub fn launch(&mut self) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "the gateway runs already");
-        let mut launch = self.command(&["run", "--config"], true);
+        // Where a core dump would go: its user may write there.
+        let mut launch = self.command(&["run", "--config"], true).directory(&self.audit);
+        if let Some(log) = self.log {
+            launch = launch.env("RUST_LOG", log);
+        }
         if let Some(user) = self.user {
             launch = launch.user(user);
         }
@@ -159,6 +164,11 @@ impl Gateway {
         }
         self.process = Some(launch.start()?);
         Ok(())
+    }
+
+    /// What it is to log when it is next started, such as `trace`.
+    pub fn log(&mut self, what: &'static str) {
+        self.log = Some(what);
     }
 
     /// Waits until `/readyz` says yes.

@@ -242,8 +242,20 @@ impl<'a> Setup<'a> {
         let endpoint = scheme.map(|scheme| format!("{scheme}://{listen}"));
         let is_https = self.cgroup.is_some() && self.servers.iter().any(|server| server.url.starts_with("https:"));
         let program = self.program.map_or_else(|| binaries::reachable(&binaries::gateway()?), Ok)?;
-        let gateway =
-            Gateway { process: None, guarded: false, program, config, audit, admin, endpoint, user, hosts: self.hosts, dir, _slot: slot };
+        let gateway = Gateway {
+            process: None,
+            guarded: false,
+            program,
+            config,
+            audit,
+            admin,
+            endpoint,
+            user,
+            hosts: self.hosts,
+            log: None,
+            dir,
+            _slot: slot,
+        };
         // What a test that was killed may have left at this slot.
         if pins.exists() {
             gateway.command(&["guard", "down", "--config"], true).run(Duration::from_secs(20))?;

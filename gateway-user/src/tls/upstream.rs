@@ -22,12 +22,12 @@ use crate::config::{CertificateFiles, ServerConfig};
 #[derive(Debug, Error)]
 pub enum TlsConfigError {
     /// A file cannot be read, or is not PEM.
-    #[error("{} cannot be used: {}", path.display(), unreadable(source))]
+    #[error("{} cannot be used: {}", path.display(), fault(error))]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: pem::Error,
+        /// What is wrong with it. It is not the source of this one, as which it would be told in its own words.
+        error: pem::Error,
     },
     /// A file holds no certificate that could vouch for a server.
     #[error("{} holds no certificate of an authority: expected PEM with BEGIN CERTIFICATE", path.display())]
@@ -60,9 +60,11 @@ pub enum TlsConfigError {
     },
 }
 
-fn unreadable(error: &pem::Error) -> String {
+/// What is wrong with a file of PEM, in words that hold nothing of it: it may be a key.
+pub(super) fn fault(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
+        pem::Error::IllegalSectionStart { .. } => "a line with BEGIN in it is not as PEM has it".into(),
         pem::Error::NoItemsFound => "it holds nothing of the kind that is expected there, as PEM".into(),
         other => other.to_string(),
     }
@@ -135,16 +137,16 @@ impl Upstream {
 /// # Errors
 /// [`TlsConfigError::File`]
 pub fn chain_and_key(files: &CertificateFiles) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsConfigError> {
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| TlsConfigError::File { path: files.key.clone(), source })?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| TlsConfigError::File { path: files.key.clone(), error })?;
     let chain: Vec<_> = certificates(&files.certificate)?;
     if chain.is_empty() {
-        return Err(TlsConfigError::File { path: files.certificate.clone(), source: pem::Error::NoItemsFound });
+        return Err(TlsConfigError::File { path: files.certificate.clone(), error: pem::Error::NoItemsFound });
     }
     Ok((chain, key))
 }
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
-    let failed = |source| TlsConfigError::File { path: path.clone(), source };
+    let failed = |error| TlsConfigError::File { path: path.clone(), error };
     CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
 }
 

@@ -19,6 +19,7 @@ mod hello;
 mod openssl;
 mod pass;
 mod renewal;
+mod secrets;
 mod servers;
 
 type Result = anyhow::Result<()>;

@@ -19,7 +19,7 @@ use rustix::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
-use super::{CaError, Certificate, Host, certificate::write_pem};
+use super::{super::upstream::fault, CaError, Certificate, Host, certificate::write_pem};
 
 pub(super) const FILE: &str = "authority.pem";
 const NEW: &str = ".authority.pem.new";
@@ -73,7 +73,7 @@ impl Material {
         let key = Zeroizing::new(key);
         let mut found = Vec::new();
         for der in CertificateDer::pem_slice_iter(certificates) {
-            found.push(Certificate::read(der.map_err(|error| format!("it is not PEM: {error}"))?)?);
+            found.push(Certificate::read(der.map_err(|error| format!("it is not PEM: {}", fault(&error)))?)?);
         }
         if found.is_empty() {
             return Err("it holds no certificate in PEM (BEGIN CERTIFICATE)".into());
