@@ -1,203 +1,186 @@
 //! The comparison: every contestant under the same load, in turns, so that whatever disturbs the machine disturbs them all.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use gateway_tests::{Launch, binaries, needs};
 use serde::Serialize;
 
 use crate::{
-    contestants::{BASELINES, Contestant, ENTRIES, Entry},
+    contestants::{Contestant, ENTRIES, Entry},
     exchange::BODY,
+    figures::Figures,
     load::Report,
+    loads::{LOADS, Load, Pace},
     machine::Machine,
-    stats::Spread,
+    peers::{PEERS, With},
+    table,
     upstream::Upstream,
 };
 
-/// A name, connections, and the most calls of a round over them.
-const LOADS: [(&str, usize, usize); 3] = [("calls-1", 1, 10_000), ("calls-16", 16, 40_000), ("calls-64", 64, 40_000)];
-
-/// What of it all is to be measured.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct Selection {
-    /// Only these loads, such as `calls-1,calls-16`
-    #[arg(long, value_name = "LOAD", value_delimiter = ',')]
-    pub load: Vec<String>,
-    /// Only these contestants, such as `nginx,gateway-os`
-    #[arg(long, value_name = "CONTESTANT", value_delimiter = ',')]
-    pub only: Vec<String>,
-}
-
-impl Selection {
-    /// # Errors
-    /// It names what there is not.
-    fn check(&self) -> anyhow::Result<()> {
-        let loads = LOADS.map(|(name, ..)| name);
-        let contestants = ENTRIES.each_ref().map(|entry| entry.name);
-        for (what, names, known) in [("load", &self.load, &loads[..]), ("contestant", &self.only, &contestants[..])] {
-            if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
-                bail!("there is no {what} `{name}`; there are: {}", known.join(", "));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn is_selected(names: &[String], name: &str) -> bool {
-    names.is_empty() || names.iter().any(|one| one == name)
-}
-
-/// How long it may take.
-#[derive(Debug, Clone, Copy)]
+/// What is to be measured, and how.
+#[derive(Debug, clap::Args)]
 pub struct Plan {
-    /// How often each contestant has its turn.
-    pub rounds: usize,
-    /// The longest turn.
-    pub turn: Duration,
-}
-
-impl Plan {
-    /// For figures that can be compared.
-    pub const WHOLE: Self = Self { rounds: 7, turn: Duration::from_secs(3) };
-    /// For a first look.
-    pub const QUICK: Self = Self { rounds: 3, turn: Duration::from_secs(1) };
+    /// Fewer and shorter rounds: a first look, not figures to compare
+    #[arg(long)]
+    pub quick: bool,
+    /// Also write every figure into this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Only these loads
+    #[arg(long, value_name = "LOAD,…", value_delimiter = ',')]
+    pub load: Vec<String>,
+    /// Only these contestants
+    #[arg(long, value_name = "CONTESTANT,…", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// The program of a peer: another one than is on the path, or of a peer that is in no distribution
+    #[arg(long, value_name = "PEER=PATH")]
+    pub with: Vec<With>,
 }
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
-pub struct Comparison {
-    /// Where.
-    pub machine: Machine,
-    /// Bytes of the bodies of request and answer.
-    pub body: usize,
-    /// For each number of connections, each contestant's figures.
-    pub results: Vec<Figures>,
+struct Comparison<'a> {
+    machine: Machine,
+    /// Bytes of a request's body.
+    body: usize,
+    figures: &'a [Figures],
 }
 
-/// One contestant's figures at one number of connections.
-#[derive(Debug, Serialize)]
-pub struct Figures {
-    /// Its name.
-    pub contestant: &'static str,
-    /// Connections at the same time.
-    pub connections: usize,
-    /// Round by round.
-    pub rounds: Vec<Report>,
+/// One that runs, and its turns under each load.
+struct Running {
+    entry: &'static Entry,
+    contestant: Contestant,
 }
 
-impl Figures {
-    fn spread(&self, of: impl Fn(&Report) -> Option<f64>) -> Option<Spread> {
-        Spread::of(self.rounds.iter().filter_map(of))
+/// What one contestant did under one load, round by round.
+struct Turns<'a> {
+    load: &'static Load,
+    running: &'a Running,
+    reports: Vec<Report>,
+}
+
+impl Plan {
+    /// How often each contestant has its turn, and how long that is at most.
+    fn rounds(&self) -> (usize, Duration) {
+        if self.quick { (3, Duration::from_millis(500)) } else { (7, Duration::from_millis(1500)) }
     }
 
-    /// The middle of the ratios, each of two turns of one round.
-    fn ratio(&self, to: &Figures, of: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
-        let ratios = self.rounds.iter().zip(&to.rounds).filter_map(|(own, base)| Some(of(own)? / of(base)?));
-        Some(Spread::of(ratios)?.median)
+    /// # Errors
+    /// It names what there is not.
+    fn check(&self) -> anyhow::Result<()> {
+        let (loads, contestants) = (LOADS.each_ref().map(|load| load.name), ENTRIES.each_ref().map(|entry| entry.name));
+        for (what, names, known) in [("load", &self.load, &loads[..]), ("contestant", &self.only, &contestants[..])] {
+            let unknown = names.iter().find(|name| !known.contains(&name.as_str()));
+            ensure!(unknown.is_none(), "there is no {what} `{}`, only: {}", unknown.map_or("", String::as_str), known.join(", "));
+        }
+        Ok(())
     }
+
+    fn loads(&self) -> impl Iterator<Item = &'static Load> {
+        LOADS.iter().filter(|load| is_among(&self.load, load.name))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &'static Entry> {
+        let takes_part = |entry: &&Entry| self.loads().any(|load| load.contestants.contains(&entry.name));
+        ENTRIES.iter().filter(|entry| is_among(&self.only, entry.name)).filter(takes_part)
+    }
+}
+
+fn is_among(names: &[String], name: &str) -> bool {
+    names.is_empty() || names.iter().any(|one| one == name)
 }
 
 /// Starts all contestants, gives each its turns, and prints what came of it.
 ///
 /// # Errors
 /// The machine lacks something, by name; or a contestant failed.
-pub fn run(plan: Plan, selection: &Selection, json: Option<&Path>) -> anyhow::Result<()> {
-    selection.check()?;
+pub fn run(plan: &Plan) -> anyhow::Result<()> {
+    plan.check()?;
     needs::require()?;
     // Before anything else writes to the disk.
-    let machine = Machine::here(tempfile::tempdir()?.path())?;
-    let upstream = Upstream::start()?;
-    let mut running = Vec::new();
-    for entry in ENTRIES.iter().filter(|entry| is_selected(&selection.only, entry.name)) {
-        match entry.missing() {
-            Some(missing) => println!("{missing}"),
-            None => running.push((entry, (entry.start)(&upstream).with_context(|| format!("{} does not start", entry.name))?)),
+    let mut machine = Machine::here(tempfile::tempdir()?.path())?;
+    for peer in PEERS.into_iter().filter(|peer| plan.entries().any(|entry| entry.peer == Some(peer))) {
+        match peer.program(&plan.with) {
+            Some(program) => machine.peers.push(peer.version(&program)?),
+            None => println!("{} is not compared: {}", peer.name, peer.how),
         }
     }
-    let results = measure(plan, selection, &running)?;
-    let comparison = Comparison { machine, body: BODY, results };
-    comparison.print();
-    if let Some(path) = json {
-        fs::write(path, serde_json::to_vec_pretty(&comparison)?).with_context(|| format!("cannot write {}", path.display()))?;
+    let upstream = Upstream::start()?;
+    let mut running = Vec::new();
+    for entry in plan.entries() {
+        let program = match entry.peer.map(|peer| peer.program(&plan.with)) {
+            None => PathBuf::new(),
+            Some(Some(program)) => program,
+            Some(None) => continue,
+        };
+        let contestant = (entry.start)(&upstream, &program).with_context(|| format!("{} does not start", entry.name))?;
+        running.push(Running { entry, contestant });
+    }
+    let turns = measure(plan, &running)?;
+    let figures: Vec<Figures> = turns.iter().filter_map(|own| own.figures(&turns)).collect();
+    println!("\n{machine}");
+    table::print(&figures);
+    if let Some(path) = &plan.json {
+        let all = serde_json::to_vec_pretty(&Comparison { machine, body: BODY, figures: &figures })?;
+        fs::write(path, all).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
-fn measure(plan: Plan, selection: &Selection, running: &[(&Entry, Contestant)]) -> anyhow::Result<Vec<Figures>> {
-    let loads: Vec<_> = LOADS.iter().filter(|(name, ..)| is_selected(&selection.load, name)).collect();
-    let figures = |connections| running.iter().map(move |(entry, _)| Figures { contestant: entry.name, connections, rounds: Vec::new() });
-    let mut results: Vec<Figures> = loads.iter().flat_map(|(_, connections, _)| figures(*connections)).collect();
-    for round in 0..plan.rounds {
-        eprintln!("round {} of {}", round + 1, plan.rounds);
-        for (load, (_, connections, calls)) in loads.iter().enumerate() {
-            for turn in 0..running.len() {
-                // Each round begins with another: no one always comes after the same.
-                let which = (turn + round) % running.len();
-                let (entry, contestant) = &running[which];
-                let report = take_turn(contestant, *connections, *calls, plan.turn)
-                    .with_context(|| format!("{} with {connections} connections", entry.name))?;
-                results[load * running.len() + which].rounds.push(report);
+fn measure<'a>(plan: &Plan, running: &'a [Running]) -> anyhow::Result<Vec<Turns<'a>>> {
+    let (rounds, limit) = plan.rounds();
+    let mut loads: Vec<Vec<Turns<'a>>> = Vec::new();
+    for load in plan.loads() {
+        let takes_part = running.iter().filter(|running| load.contestants.contains(&running.entry.name));
+        loads.push(takes_part.map(|running| Turns { load, running, reports: Vec::new() }).collect());
+    }
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        for turns in &mut loads {
+            // Each round begins with another: no one always comes after the same.
+            let begin = round % turns.len().max(1);
+            let (last, first) = turns.split_at_mut(begin);
+            for turn in first.iter_mut().chain(last) {
+                let (load, Running { entry, contestant }) = (turn.load, turn.running);
+                let report = take_turn(contestant, load, limit).with_context(|| format!("{}, {}", load.name, entry.name))?;
+                turn.reports.push(report);
             }
         }
     }
-    Ok(results)
+    Ok(loads.into_iter().flatten().collect())
 }
 
 /// The load is a process of its own: whether a connection is captured depends on the cgroup of the process that makes it.
-fn take_turn(contestant: &Contestant, connections: usize, calls: usize, limit: Duration) -> anyhow::Result<Report> {
-    let mut load = Launch::new(binaries::own("compare")?)
-        .args(["load", &contestant.address.to_string(), "--connections", &connections.to_string(), "--calls", &calls.to_string()])
-        .args(["--milliseconds", &limit.as_millis().to_string()]);
+fn take_turn(contestant: &Contestant, load: &Load, limit: Duration) -> anyhow::Result<Report> {
+    // What others have written is on the disk before: it would be in the way of who waits for the disk.
+    rustix::fs::sync();
+    let answer = clap::ValueEnum::to_possible_value(&load.answer).context("every answer has a name")?;
+    let mut launch = Launch::new(binaries::own("compare")?)
+        .arg("load")
+        .args(contestant.target.arguments())
+        .args(["--answer", answer.get_name(), "--connections", &load.connections.to_string()])
+        .args(["--calls", &load.most.to_string(), "--milliseconds", &limit.as_millis().to_string()]);
+    if let Pace::Rate(rate) = load.pace {
+        launch = launch.args(["--rate", &rate.to_string()]);
+    }
     if let Some(processes) = &contestant.processes {
-        load = load.arg("--cpu-of").arg(processes.path());
+        launch = launch.arg("--of").arg(processes.path());
     }
     if let Some(clients) = &contestant.clients {
-        load = load.under(clients);
+        launch = launch.under(clients);
     }
-    Ok(serde_json::from_value(load.run(limit * 2 + Duration::from_secs(20))?.json()?)?)
+    Ok(serde_json::from_value(launch.run(limit * 2 + Duration::from_secs(30))?.json()?)?)
 }
 
-const RATE: fn(&Report) -> Option<f64> = |report| Some(report.rate);
-const P50: fn(&Report) -> Option<f64> = |report| Some(report.p50_us);
-const P99: fn(&Report) -> Option<f64> = |report| Some(report.p99_us);
-const CPU: fn(&Report) -> Option<f64> = |report| report.cpu_us;
-
-impl Comparison {
-    fn print(&self) {
-        println!("\n{}", self.machine);
-        println!(
-            "calls and answers of {} bytes, kept alive; medians of the rounds (quartiles); ratios are medians of ratios by round",
-            self.body
-        );
-        for at in self.results.chunk_by(|one, next| one.connections == next.connections) {
-            print!("\n{:<14}{:>24}{:>26}{:>28}{:>22}", connections(at), "calls/s", "p50 µs", "p99 µs", "CPU µs/call");
-            let baselines: Vec<&Figures> =
-                BASELINES.iter().filter_map(|name| at.iter().find(|figures| figures.contestant == *name)).collect();
-            for base in &baselines {
-                print!("   {:>28}", format!("× {}: calls/s    p50    CPU", base.contestant));
-            }
-            println!();
-            for figures in at {
-                print!("{:<14}{:>24}{:>26}", figures.contestant, shown(figures.spread(RATE), 0), shown(figures.spread(P50), 1));
-                print!("{:>28}{:>22}", shown(figures.spread(P99), 1), shown(figures.spread(CPU), 1));
-                for base in &baselines {
-                    let ratios = [RATE, P50, CPU].map(|of| figures.ratio(base, of).map_or("-".into(), |ratio| format!("{ratio:.2}")));
-                    print!("   {:>16}{:>7}{:>7}", ratios[0], ratios[1], ratios[2]);
-                }
-                println!();
-            }
-        }
+impl Turns<'_> {
+    fn figures(&self, all: &[Turns<'_>]) -> Option<Figures> {
+        let own = self.running.entry;
+        let [direct, nginx] = own.baselines().map(|name| {
+            // Nobody is compared with himself.
+            let mut others = all.iter().filter(|turns| turns.load.name == self.load.name && turns.running.entry.name != own.name);
+            others.find(|turns| turns.running.entry.name == name).map(|turns| turns.reports.as_slice())
+        });
+        Figures::of(self.load.name, own.name, &self.reports, direct, nginx)
     }
-}
-
-fn connections(at: &[Figures]) -> String {
-    match at.first().map_or(0, |figures| figures.connections) {
-        1 => "1 connection".into(),
-        more => format!("{more} connections"),
-    }
-}
-
-fn shown(spread: Option<Spread>, digits: usize) -> String {
-    spread.map_or("-".into(), |Spread { low, median, high }| format!("{median:.digits$} ({low:.digits$}-{high:.digits$})"))
 }

@@ -1,22 +1,34 @@
-//! The load: so many connections, on each of which the next call is made as soon as the last was answered.
+//! The load's own process: so many connections, each with one call under way at a time.
 
 use std::{
-    fs,
-    net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    num::NonZero,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
+use rustix::thread::set_current_timer_slack;
 use serde::{Deserialize, Serialize};
 
-use crate::exchange::{Connection, Sockets, answer_body, request, to_last_core};
+use crate::{
+    connection::{Connection, Sockets, Target},
+    exchange::{Answer, request},
+    machine::to_last_core,
+    processes::{Account, Cost},
+};
+
+/// An answer that takes longer does not come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is to be sent, and what is to be counted.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Load {
-    /// Where to connect
-    pub to: SocketAddr,
+pub struct Drive {
+    /// To whom
+    #[command(flatten)]
+    pub target: Target,
+    /// What it is answered with
+    #[arg(long)]
+    pub answer: Answer,
     /// How many connections
     #[arg(long)]
     pub connections: usize,
@@ -26,9 +38,12 @@ pub struct Load {
     /// or after so many milliseconds
     #[arg(long)]
     pub milliseconds: u64,
-    /// The cgroup whose CPU time is counted
+    /// So many calls a second, instead of as many as are answered
     #[arg(long)]
-    pub cpu_of: Option<PathBuf>,
+    pub rate: Option<u32>,
+    /// The cgroup whose CPU time and memory are counted
+    #[arg(long)]
+    pub of: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -42,14 +57,46 @@ pub struct Report {
     pub p50_us: f64,
     /// And 99 of 100.
     pub p99_us: f64,
-    /// Microseconds of CPU, user and system, that the cgroup's processes took for a call.
-    pub cpu_us: Option<f64>,
+    /// What that took in between.
+    pub cost: Option<Cost>,
 }
 
-/// One connection, and when its call was made.
+/// When calls are due, whether or not others were answered.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    start: Instant,
+    rate: u32,
+    calls: u32,
+}
+
+impl Schedule {
+    /// When the call of this number is due; `None` after the last.
+    fn due(self, number: u32) -> Option<Instant> {
+        (number < self.calls).then(|| self.start + Duration::from_secs(1) * number / self.rate)
+    }
+}
+
+/// One connection.
 struct Client {
     connection: Connection,
-    since: Instant,
+    /// Since when the call under way takes time; `None` while there is none.
+    since: Option<Instant>,
+}
+
+impl Client {
+    fn send(&mut self, request: &[u8], since: Instant) -> anyhow::Result<()> {
+        self.since = Some(since);
+        self.connection.send(request)
+    }
+
+    /// Reads once: how long the call took, if its answer is whole now, and when that was.
+    fn receive(&mut self, answer: &[u8]) -> anyhow::Result<Option<(Duration, Instant)>> {
+        if !self.connection.answered(answer)? {
+            return Ok(None);
+        }
+        let (now, since) = (Instant::now(), self.since.take().context("an answer to no call")?);
+        Ok(Some((now - since, now)))
+    }
 }
 
 struct Clients {
@@ -63,69 +110,147 @@ struct Clients {
 ///
 /// # Errors
 /// A connection broke, or an answer was not the server's.
-pub fn run(load: &Load) -> anyhow::Result<Report> {
+pub fn run(drive: &Drive) -> anyhow::Result<Report> {
     to_last_core()?;
-    let mut clients = Clients::connect(load)?;
-    let limit = Duration::from_millis(load.milliseconds);
-    clients.drive(load.connections * 50, limit / 4)?;
-    let (before, start) = (load.cpu_of.as_deref().map(cpu_us).transpose()?, Instant::now());
-    let mut took = clients.drive(load.calls, limit)?;
-    let (seconds, after) = (start.elapsed().as_secs_f64(), load.cpu_of.as_deref().map(cpu_us).transpose()?);
-    took.sort_unstable();
+    // Calls that are due are sent at once, not some 50 µs later.
+    set_current_timer_slack(NonZero::new(1))?;
+    let mut clients = Clients::connect(drive)?;
+    let limit = Duration::from_millis(drive.milliseconds);
+    // With its first answer, a connection's handshake is over; with the last one, nothing is under way.
+    clients.once()?;
+    clients.closed(drive.connections * 50, limit / 4)?;
+    clients.once()?;
+    let account = drive.of.as_deref().map(Account::open).transpose()?;
+    let start = Instant::now();
+    let mut took = match drive.rate {
+        None => clients.closed(drive.calls, limit)?,
+        Some(rate) => {
+            let calls = (u64::from(rate) * drive.milliseconds / 1000).min(u64::try_from(drive.calls)?);
+            clients.open(Schedule { start, rate, calls: u32::try_from(calls)? })?
+        }
+    };
+    let seconds = start.elapsed().as_secs_f64();
     let calls = took.len();
+    let cost = account.map(|account| account.close(calls)).transpose()?;
+    took.sort_unstable();
     let within =
         |of_100: usize| took.get(calls * of_100 / 100).map(|took| took.as_secs_f64() * 1e6).context("no call was answered in time");
-    Ok(Report {
-        calls,
-        rate: calls as f64 / seconds,
-        p50_us: within(50)?,
-        p99_us: within(99)?,
-        cpu_us: before.zip(after).map(|(before, after)| (after - before) / calls as f64),
-    })
+    Ok(Report { calls, rate: calls as f64 / seconds, p50_us: within(50)?, p99_us: within(99)?, cost })
 }
 
 impl Clients {
-    fn connect(load: &Load) -> anyhow::Result<Self> {
-        let (sockets, request, answer) = (Sockets::new()?, request(load.to), answer_body());
-        let mut all = Vec::with_capacity(load.connections);
-        for number in 0..load.connections {
-            let mut connection = Connection::new(TcpStream::connect(load.to)?)?;
-            sockets.add(&connection, u64::try_from(number)?)?;
-            connection.send(&request)?;
-            all.push(Client { connection, since: Instant::now() });
+    fn connect(drive: &Drive) -> anyhow::Result<Self> {
+        let (sockets, target) = (Sockets::new()?, &drive.target);
+        let mut all = Vec::with_capacity(drive.connections);
+        for (number, connection) in (0..).zip(target.connect(drive.connections)?) {
+            sockets.add(&connection, number)?;
+            all.push(Client { connection, since: None });
         }
-        Ok(Self { all, sockets, request, answer })
+        Ok(Self { all, sockets, request: request(drive.answer, &target.host, &target.prefix), answer: drive.answer.body() })
     }
 
-    /// Goes on until so many calls were answered, or the time is over. What is under way then stays so.
-    fn drive(&mut self, calls: usize, limit: Duration) -> anyhow::Result<Vec<Duration>> {
-        let start = Instant::now();
-        let mut took = Vec::with_capacity(calls);
-        while took.len() < calls && start.elapsed() < limit {
+    /// Calls again once the last call was answered, until so many were, or the time is over and some were. What is under way then stays so.
+    fn closed(&mut self, calls: usize, limit: Duration) -> anyhow::Result<Vec<Duration>> {
+        let (start, mut took) = (Instant::now(), Vec::with_capacity(calls));
+        for client in self.all.iter_mut().filter(|client| client.since.is_none()) {
+            client.send(&self.request, Instant::now())?;
+        }
+        while took.is_empty() || (took.len() < calls && start.elapsed() < limit) {
             let mut silent = true;
-            for number in self.sockets.wait(Some(10))? {
+            for number in self.sockets.wait(PATIENCE)? {
                 silent = false;
                 let client = &mut self.all[usize::try_from(number)?];
-                if client.connection.answered(&self.answer)? {
-                    let now = Instant::now();
-                    took.push(now - client.since);
-                    client.since = now;
-                    client.connection.send(&self.request)?;
+                if let Some((time, now)) = client.receive(&self.answer)? {
+                    took.push(time);
+                    client.send(&self.request, now)?;
                 }
             }
-            if silent {
-                bail!("no answer came for 10 s");
-            }
+            ensure!(!silent, "no answer came for {PATIENCE:?}");
         }
         Ok(took)
     }
+
+    /// One call on each connection, after what is under way.
+    fn once(&mut self) -> anyhow::Result<()> {
+        let calls = u32::try_from(self.all.len())?;
+        self.open(Schedule { start: Instant::now(), rate: u32::MAX, calls }).map(drop)
+    }
+
+    /// Makes each call of a schedule when it is due, connection after connection, or later where the connection is not free: its time
+    /// runs from when it was due in either case. Ends when all are answered.
+    fn open(&mut self, schedule: Schedule) -> anyhow::Result<Vec<Duration>> {
+        let step = u32::try_from(self.all.len())?;
+        let mut next: Vec<u32> = (0..step).collect();
+        let mut took = Vec::new();
+        loop {
+            let now = Instant::now();
+            let mut wait = None;
+            for (client, number) in self.all.iter_mut().zip(&mut next).filter(|(client, _)| client.since.is_none()) {
+                match schedule.due(*number) {
+                    Some(due) if due <= now => {
+                        client.send(&self.request, due)?;
+                        *number += step;
+                    }
+                    Some(due) => wait = Some(wait.unwrap_or(PATIENCE).min(due - now)),
+                    None => {}
+                }
+            }
+            if wait.is_none() && self.all.iter().all(|client| client.since.is_none()) {
+                return Ok(took);
+            }
+            let mut silent = wait.is_none();
+            for number in self.sockets.wait(wait.unwrap_or(PATIENCE))? {
+                silent = false;
+                took.extend(self.all[usize::try_from(number)?].receive(&self.answer)?.map(|(time, _)| time));
+            }
+            ensure!(!silent, "no answer came for {PATIENCE:?}");
+        }
+    }
 }
 
-/// The CPU time that a cgroup's processes have taken, those that have ended too: the same account as `/proc/PID/stat`, in
-/// microseconds and not in ticks.
-fn cpu_us(cgroup: &Path) -> anyhow::Result<f64> {
-    let path = cgroup.join("cpu.stat");
-    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let usage = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")).context("no usage_usec")?;
-    Ok(usage.parse()?)
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+    use crate::{connection::Received, exchange::call};
+
+    #[test]
+    fn calls_are_due_at_even_distances() {
+        let start = Instant::now();
+        let schedule = Schedule { start, rate: 2000, calls: 4001 };
+        assert_eq!(schedule.due(0), Some(start));
+        assert_eq!(schedule.due(1), Some(start + Duration::from_micros(500)));
+        assert_eq!(schedule.due(4000), Some(start + Duration::from_secs(2)));
+        assert_eq!(schedule.due(4001), None);
+    }
+
+    /// A server that pauses once delays one call of a client that waits, and of one that has a schedule all that were due meanwhile.
+    #[test]
+    fn a_pause_is_counted_for_every_call_that_was_due_in_it() -> anyhow::Result<()> {
+        const PAUSE: Duration = Duration::from_millis(300);
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        // Ends with the test's process.
+        thread::spawn(move || -> anyhow::Result<()> {
+            let (call, answer) = (call(), Answer::Small.writes().concat());
+            let mut connection = Connection::accepted(listener.accept()?.0, None)?;
+            for number in 0.. {
+                while connection.receive(b"POST ", &call)? != Received::Whole {}
+                if number == 10 {
+                    thread::sleep(PAUSE);
+                }
+                connection.send(&answer)?;
+            }
+            Ok(())
+        });
+        let target = Target { address, host: "server".into(), prefix: String::new(), trust: None };
+        let drive = Drive { target, answer: Answer::Small, connections: 1, calls: 100, milliseconds: 1000, rate: Some(100), of: None };
+        let took = Clients::connect(&drive)?.open(Schedule { start: Instant::now(), rate: 100, calls: 100 })?;
+        assert_eq!(took.len(), 100);
+        // 30 were due in the pause, and those of its first half waited for longer than the half of it.
+        let long = took.iter().filter(|took| **took > PAUSE / 2).count();
+        assert!((10..50).contains(&long), "{long} calls took long");
+        Ok(())
+    }
 }

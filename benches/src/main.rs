@@ -1,25 +1,18 @@
 //! `compare`: the gateway beside no proxy and beside peers. `cargo xtask bench` builds what it needs and runs it.
 
-use std::{net::SocketAddr, path::PathBuf};
-
 use clap::{Parser, Subcommand};
 use gateway_benches::{
-    comparison::{self, Plan, Selection},
-    load::{self, Load},
-    upstream,
+    comparison::{self, Plan},
+    load::{self, Drive},
+    upstream::{self, Serve},
 };
 
 /// The gateway beside no proxy and beside peers.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// Fewer and shorter rounds: a first look, not figures to compare
-    #[arg(long)]
-    quick: bool,
-    /// Also write every figure into this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
     #[command(flatten)]
-    selection: Selection,
+    plan: Plan,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -29,19 +22,19 @@ struct Arguments {
 #[command(hide = true)]
 enum Part {
     /// The server
-    Upstream { at: SocketAddr },
+    Upstream(Serve),
     /// The load
-    Load(Load),
+    Load(Drive),
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     match arguments.part {
-        Some(Part::Upstream { at }) => upstream::serve(at),
-        Some(Part::Load(load)) => {
-            println!("{}", serde_json::to_string(&load::run(&load)?)?);
+        Some(Part::Upstream(serve)) => upstream::serve(&serve),
+        Some(Part::Load(drive)) => {
+            println!("{}", serde_json::to_string(&load::run(&drive)?)?);
             Ok(())
         }
-        None => comparison::run(if arguments.quick { Plan::QUICK } else { Plan::WHOLE }, &arguments.selection, arguments.json.as_deref()),
+        None => comparison::run(&arguments.plan),
     }
 }

@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// The comparison alone, between these contestants alone, such as `nginx,gateway-os`
     #[arg(long, value_name = "CONTESTANT,…", value_delimiter = ',')]
     only: Vec<String>,
+    /// Compare with this peer's program too: `envoy=…`, or another nginx or haproxy than is on the path
+    #[arg(long, value_name = "PEER=PATH")]
+    with: Vec<String>,
     /// Only criterion benches whose names contain this; `comparison` for the comparison alone
     filter: Option<String>,
 }
@@ -49,7 +52,7 @@ pub(crate) fn all(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         run::shown(cargo().args(["bench", "--locked", "--quiet", "-p", "gateway-benches", "--"]).args(quick).args(&arguments.filter))?;
     }
     if is_comparison || arguments.filter.is_none() {
-        run::step("the comparison: no proxy, the gateway, and nginx where it is");
+        run::step("the comparison: no proxy, the gateway, and the peers that are there");
         let mut compare = cargo();
         compare.args(["run", "--locked", "--quiet", "--release", "-p", "gateway-benches", "--bin", "compare", "--"]).args(quick);
         for (option, names) in [("--load", &arguments.load), ("--only", &arguments.only)] {
@@ -57,6 +60,7 @@ pub(crate) fn all(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
                 compare.args([option, &names.join(",")]);
             }
         }
+        compare.args(arguments.with.iter().flat_map(|with| ["--with", with]));
         if let Some(json) = &arguments.json {
             compare.arg("--json").arg(absolute(json)?);
         }
