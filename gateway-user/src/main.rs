@@ -14,6 +14,10 @@ mod admin;
 mod ca;
 mod service;
 
+/// Many small blocks and read buffers of 16 KiB come and go with each call: that is what it is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Puts every MCP request of an agent host on the record, before it has an effect.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXAMPLES)]

@@ -119,10 +119,8 @@ impl Payload<'_> {
                 let start = out.len();
                 out.extend_from_slice(json.as_bytes());
                 // Raw line ends cannot stand inside a JSON string: what is valid as it came has them as white space between tokens only.
-                for byte in &mut out[start..] {
-                    if matches!(byte, b'\r' | b'\n') {
-                        *byte = b' ';
-                    }
+                if memchr::memchr2(b'\r', b'\n', json.as_bytes()).is_some() {
+                    out[start..].iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
                 }
             }
             Kept::Text(text) => {

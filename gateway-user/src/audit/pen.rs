@@ -48,6 +48,7 @@ pub(super) struct Pen {
     /// Numbered and chained, and not yet written.
     lines: Vec<u8>,
     stamp: Option<Stamp>,
+    clock: Clock,
     /// All records below this seq are on disk.
     durable: u64,
     /// Since when bytes are in the cache only.
@@ -66,7 +67,7 @@ impl Pen {
     pub(super) fn new(id: LogId, boot: String, at: Position) -> io::Result<Pen> {
         let cached = segment::open_for_writing(&at.path, 0)?;
         let (durable, fresh) = (at.next, at.next == at.segment);
-        Ok(Pen { id, boot, at, cached, lines: Vec::new(), stamp: None, durable, unflushed: None, fresh })
+        Ok(Pen { id, boot, at, cached, lines: Vec::new(), stamp: None, clock: Clock::default(), durable, unflushed: None, fresh })
     }
 
     /// Whether a body of so many bytes has its place in this segment. Any that the log takes has it in a fresh one.
@@ -82,7 +83,7 @@ impl Pen {
 
     /// Numbers and chains a record; its seq.
     pub(super) fn put(&mut self, entry: &Entry, body_sha256: Sha256) -> u64 {
-        let stamp = self.stamp.get_or_insert_with(Stamp::now);
+        let stamp = self.stamp.get_or_insert_with(|| self.clock.now());
         let at = &mut self.at;
         let seq = at.next;
         let head = Head {
@@ -162,10 +163,23 @@ impl Pen {
     }
 }
 
-impl Stamp {
-    fn now() -> Stamp {
+/// Spells the time. All but the fraction stays the same for a second.
+#[derive(Default)]
+struct Clock {
+    second: i64,
+    spelled: String,
+}
+
+impl Clock {
+    fn now(&mut self) -> Stamp {
+        let now = jiff::Timestamp::now();
+        if self.spelled.is_empty() || now.as_second() != self.second {
+            self.second = now.as_second();
+            self.spelled = format!("{:.0}", jiff::Timestamp::from_second(self.second).unwrap_or(now));
+        }
+        let whole = self.spelled.trim_end_matches('Z');
         let mono = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let nanos = |part: i64| u64::try_from(part).unwrap_or_default();
-        Stamp { at: format!("{:.9}", jiff::Timestamp::now()), mono: nanos(mono.tv_sec) * 1_000_000_000 + nanos(mono.tv_nsec) }
+        Stamp { at: format!("{whole}.{:09}Z", now.subsec_nanosecond()), mono: nanos(mono.tv_sec) * 1_000_000_000 + nanos(mono.tv_nsec) }
     }
 }

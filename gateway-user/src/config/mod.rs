@@ -43,6 +43,8 @@ pub struct Config {
     pub servers: Vec<ServerConfig>,
     /// Sizes and times.
     pub limits: Limits,
+    /// How the data plane's threads work.
+    pub workers: WorkersConfig,
     /// Where the log is.
     pub audit: AuditConfig,
     /// Where committed records are shipped; off when absent.
@@ -180,6 +182,13 @@ pub struct Limits {
     pub drain: Duration,
     /// Connections open at once on each data-plane worker; more wait in the kernel's accept queue.
     pub connections: usize,
+}
+
+/// `[workers]`
+#[derive(Debug, Clone)]
+pub struct WorkersConfig {
+    /// How long a worker that has nothing to do looks for work before it sleeps, 1 ms at most; `None`: it sleeps at once.
+    pub busy_poll: Option<Duration>,
 }
 
 /// `[audit]`

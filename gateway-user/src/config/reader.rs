@@ -11,11 +11,11 @@ use crate::capture::CANARY_SERVER;
 
 use super::{
     AdminConfig, AuditConfig, CaConfig, CaptureConfig, CertificateFiles, Config, Durability, Errors, Fault, HEARTBEAT, KinesisConfig,
-    Limits, Other, RESOLVE, ServerConfig, TlsConfig, endpoint,
+    Limits, Other, RESOLVE, ServerConfig, TlsConfig, WorkersConfig, endpoint,
     value::{self, ServerUrl},
 };
 
-const TABLES: &[&str] = &["capture", "endpoint", "ca", "server", "limits", "audit", "kinesis", "admin"];
+const TABLES: &[&str] = &["capture", "endpoint", "ca", "server", "limits", "workers", "audit", "kinesis", "admin"];
 
 pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let mut faults = Faults { file, text, found: Vec::new() };
@@ -58,6 +58,10 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     };
     section.finish(&mut faults);
 
+    let mut section = top.section(&mut faults, "workers");
+    let workers = WorkersConfig { busy_poll: section.busy_poll(&mut faults, "busy_poll") };
+    section.finish(&mut faults);
+
     let mut section = top.section(&mut faults, "audit");
     let audit = AuditConfig {
         dir: section.path(&mut faults, "dir").unwrap_or_else(|| PathBuf::from("/var/lib/mcp-gateway/audit")),
@@ -91,7 +95,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let servers = servers(&mut top, &mut faults, endpoint.is_some());
     top.finish(&mut faults);
     if faults.found.is_empty() {
-        return Ok(Config { capture, endpoint, ca, servers, limits, audit, kinesis, admin });
+        return Ok(Config { capture, endpoint, ca, servers, limits, workers, audit, kinesis, admin });
     }
     faults.found.sort_by_key(|fault| fault.line);
     Err(Errors(faults.found))
@@ -309,6 +313,15 @@ impl<'t, 'i> Section<'t, 'i> {
             limit => Ok(limit),
         };
         self.parsed(faults, key, long_enough).unwrap_or(default)
+    }
+
+    /// Beyond a millisecond, whoever waits would rather have the core for something else.
+    fn busy_poll(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<Duration> {
+        let short_enough = |text: &str| match value::duration(text)? {
+            bound if bound > Duration::from_millis(1) => Err(format!("expected a time up to \"1ms\" such as \"50us\", got \"{text}\"")),
+            bound => Ok(bound),
+        };
+        self.parsed(faults, key, short_enough)
     }
 
     fn bytes(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<u64> {

@@ -13,6 +13,7 @@ fn one_server_is_enough() {
     let config = parse("g.toml", SERVER).unwrap();
     assert_eq!(config.servers[0].other, Other::Deny);
     assert!(matches!(config.servers[0].durability, Durability::Sync));
+    assert_eq!(config.workers.busy_poll, None);
     assert_eq!(config.limits.head, 65_536);
     assert_eq!(config.limits.inspected_body, 16 << 20);
     assert!(config.kinesis.is_none());
@@ -64,6 +65,7 @@ fn values_that_cannot_work_together_are_named() {
         told,
         "g.toml:6: audit.segment: expected at least 131072 KiB: a segment must hold a record with eight times `audit.max_body`"
     );
+    assert!(faults(&format!("{SERVER}[workers]\nbusy_poll = \"2ms\"\n")).contains("workers.busy_poll: expected a time up to \"1ms\""));
     assert!(faults(&format!("{SERVER}[capture]\nheartbeat = \"20ms\"\n")).contains("capture.heartbeat: expected 100ms or more"));
     let twice = format!("{SERVER}{}", SERVER.replace("\"a\"", "\"b\""));
     assert_eq!(faults(&twice), "g.toml:6: server.url: `a` has this URL already: one server has one table");

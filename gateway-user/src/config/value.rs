@@ -90,16 +90,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| bad())?;
-    let millis = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
+    let micros = match unit {
+        "us" => Some(number),
+        "ms" => number.checked_mul(1_000),
+        "s" => number.checked_mul(1_000_000),
+        "m" => number.checked_mul(60_000_000),
+        "h" => number.checked_mul(3_600_000_000),
         _ => None,
     };
-    match millis.ok_or_else(bad)? {
+    match micros.ok_or_else(bad)? {
         0 => Err(format!("expected a time above zero, got \"{text}\"")),
-        millis => Ok(Duration::from_millis(millis)),
+        micros => Ok(Duration::from_micros(micros)),
     }
 }
 

@@ -28,6 +28,7 @@ mod stream;
 mod tests;
 mod tunnel;
 mod upstream;
+mod wait;
 mod worker;
 
 use std::sync::{

@@ -23,6 +23,7 @@ use rustix::{
     net::{SendAncillaryBuffer, SendFlags, sendmsg, sockopt::set_socket_linger},
 };
 
+use super::wait;
 use crate::tls::{Session, TlsError};
 
 /// Large bodies are read in pieces of this size: fewer system calls, and still inside the second-level cache.
@@ -133,6 +134,7 @@ impl Side {
         });
         let BufResult(result, room) = std::task::ready!(reading.as_mut().poll(cx));
         self.reading = None;
+        wait::arrived();
         let count = result?;
         self.large = count >= SMALL;
         if self.tls.is_some() {

@@ -20,7 +20,7 @@ use futures_util::future::{FutureExt, Shared as SharedFuture};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::{Shared, connection, endpoint, upstream::Pool};
+use super::{Shared, connection, endpoint, upstream::Pool, wait};
 use crate::capture::{Capture, CaptureError};
 
 /// The kernel's queue of connections that wait to be accepted.
@@ -117,7 +117,8 @@ pub fn start(shared: &Arc<Shared>) -> Result<Workers, StartError> {
             };
             let _ = report.send(Ok(runtime.driver_type()));
             // The future that is blocked on is polled at every turn of the loop: let that be the cheapest there is.
-            let ended = runtime.block_on(async { compio::runtime::spawn(run(shared, index, sockets, drained)).await });
+            let busy_poll = shared.config.workers.busy_poll;
+            let ended = wait::block_on(&runtime, async { compio::runtime::spawn(run(shared, index, sockets, drained)).await }, busy_poll);
             if let Err(error) = ended.unwrap_or_else(|_| Err(io::Error::other("it panicked"))) {
                 tracing::error!(worker = index, "a data-plane worker ended: {error}");
                 failed.store(true, Ordering::Relaxed);
