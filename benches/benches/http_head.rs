@@ -1,15 +1,11 @@
-//! Reading and rebuilding HTTP/1.1 heads, and finding the chunks of a body.
+//! Reading and rebuilding HTTP/1.1 heads.
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
-use std::num::NonZeroUsize;
 
 use bytes::BytesMut;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use gateway_user::wire::http1::{
-    BodyDecoder, CHUNK_END, Decoded, Framing, LAST_CHUNK, Method, Rewrite, parse_request, parse_response, write_chunk_head,
-    write_request_head,
-};
+use gateway_user::wire::http1::{Framing, Method, Rewrite, parse_request, parse_response, write_request_head};
 
 const REQUEST: &[u8] = b"POST /mcp HTTP/1.1\r\nHost: mcp.clinic.internal\r\nAccept: application/json, text/event-stream\r\n\
 Content-Type: application/json\r\nContent-Length: 512\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\n\
@@ -48,34 +44,5 @@ fn heads(c: &mut Criterion) {
     group.finish();
 }
 
-fn chunks(c: &mut Criterion) {
-    let mut group = c.benchmark_group("http_chunked");
-    for size in [512_usize, 16 * 1024] {
-        let mut wire = BytesMut::new();
-        for _ in 0..(1 << 20) / size {
-            write_chunk_head(&mut wire, NonZeroUsize::new(size).unwrap());
-            wire.extend_from_slice(&vec![b'x'; size]);
-            wire.extend_from_slice(CHUNK_END);
-        }
-        wire.extend_from_slice(LAST_CHUNK);
-        group.throughput(Throughput::Bytes(wire.len() as u64));
-        group.bench_function(format!("1 MiB in chunks of {size}"), |b| {
-            b.iter_batched(
-                || wire.clone(),
-                |mut buf| {
-                    let mut decoder = BodyDecoder::new(Framing::Chunked);
-                    let mut len = 0;
-                    while let Decoded::Data(data) = decoder.decode(&mut buf).unwrap() {
-                        len += data.len();
-                    }
-                    assert_eq!(len, 1 << 20);
-                },
-                BatchSize::LargeInput,
-            );
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, heads, chunks);
+criterion_group!(benches, heads);
 criterion_main!(benches);
