@@ -210,10 +210,20 @@ impl Clients {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{
+        net::{SocketAddr, TcpListener},
+        sync::Arc,
+        thread,
+    };
+
+    use gateway_tests::{pki::Pki, tls};
+    use rustls::ServerConfig;
 
     use super::*;
-    use crate::{connection::Received, exchange::call};
+    use crate::{
+        connection::{HOST, Received},
+        exchange::call,
+    };
 
     #[test]
     fn calls_are_due_at_even_distances() {
@@ -225,32 +235,70 @@ mod tests {
         assert_eq!(schedule.due(4001), None);
     }
 
-    /// A server that pauses once delays one call of a client that waits, and of one that has a schedule all that were due meanwhile.
-    #[test]
-    fn a_pause_is_counted_for_every_call_that_was_due_in_it() -> anyhow::Result<()> {
-        const PAUSE: Duration = Duration::from_millis(300);
+    /// A server for one connection, which writes for each call what it is told. It ends with the test's process.
+    fn serve(config: Option<ServerConfig>, mut writes: impl FnMut(usize) -> Vec<u8> + Send + 'static) -> anyhow::Result<SocketAddr> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        // Ends with the test's process.
         thread::spawn(move || -> anyhow::Result<()> {
-            let (call, answer) = (call(), Answer::Small.writes().concat());
-            let mut connection = Connection::accepted(listener.accept()?.0, None)?;
+            let mut connection = Connection::accepted(listener.accept()?.0, config.map(Arc::new).as_ref())?;
             for number in 0.. {
-                while connection.receive(b"POST ", &call)? != Received::Whole {}
-                if number == 10 {
-                    thread::sleep(PAUSE);
-                }
-                connection.send(&answer)?;
+                while connection.receive(b"POST ", &call())? == Received::Part {}
+                connection.send(&writes(number))?;
             }
             Ok(())
         });
-        let target = Target { address, host: "server".into(), prefix: String::new(), trust: None };
-        let drive = Drive { target, answer: Answer::Small, connections: 1, calls: 100, milliseconds: 1000, rate: Some(100), of: None };
-        let took = Clients::connect(&drive)?.open(Schedule { start: Instant::now(), rate: 100, calls: 100 })?;
+        Ok(address)
+    }
+
+    fn drive(address: SocketAddr, answer: Answer, trust: Option<PathBuf>) -> Drive {
+        let target = Target { address, host: HOST.into(), prefix: String::new(), trust };
+        Drive { target, answer, connections: 1, calls: 20, milliseconds: 10_000, rate: None, of: None }
+    }
+
+    /// A pause of the server's delays one call of a client that waits, and of one that has a schedule all that were due meanwhile.
+    #[test]
+    fn a_pause_is_counted_for_every_call_that_was_due_in_it() -> anyhow::Result<()> {
+        const PAUSE: Duration = Duration::from_millis(300);
+        let address = serve(None, |number| {
+            thread::sleep(if number == 10 { PAUSE } else { Duration::ZERO });
+            Answer::Small.writes().concat()
+        })?;
+        let mut clients = Clients::connect(&drive(address, Answer::Small, None))?;
+        let took = clients.open(Schedule { start: Instant::now(), rate: 100, calls: 100 })?;
         assert_eq!(took.len(), 100);
         // 30 were due in the pause, and those of its first half waited for longer than the half of it.
         let long = took.iter().filter(|took| **took > PAUSE / 2).count();
         assert!((10..50).contains(&long), "{long} calls took long");
+        Ok(())
+    }
+
+    #[test]
+    fn every_answer_is_read_in_the_clear_and_over_tls() -> anyhow::Result<()> {
+        let pki = Pki::new()?;
+        for answer in Answer::ALL {
+            for secure in [false, true] {
+                let config = secure.then(|| tls::server(&pki.server(&[HOST])?)).transpose()?;
+                let address = serve(config, move |_| answer.writes().concat())?;
+                let mut clients = Clients::connect(&drive(address, answer, secure.then(|| pki.ca_file())))?;
+                assert_eq!(clients.closed(3, Duration::from_secs(30))?.len(), 3, "{answer:?}, secure: {secure}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_answer_that_is_not_the_servers_ends_the_measurement() -> anyhow::Result<()> {
+        for answer in Answer::ALL {
+            let address = serve(None, move |number| {
+                let mut bytes = answer.writes().concat();
+                let at = bytes.len() - 100;
+                bytes[at] ^= u8::from(number == 7);
+                bytes
+            })?;
+            let mut clients = Clients::connect(&drive(address, answer, None))?;
+            let error = clients.closed(20, Duration::from_secs(30)).expect_err("an answer with another byte");
+            assert!(format!("{error:#}").contains("not the message expected"), "{error:#}");
+        }
         Ok(())
     }
 }
