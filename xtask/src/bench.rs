@@ -60,7 +60,11 @@ pub(crate) fn all(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
                 compare.args([option, &names.join(",")]);
             }
         }
-        compare.args(arguments.with.iter().flat_map(|with| ["--with", with]));
+        for with in &arguments.with {
+            // The comparison runs at the root, whose paths these are not.
+            let (peer, path) = with.split_once('=').unwrap_or((with, ""));
+            compare.arg("--with").arg(format!("{peer}={}", if path.is_empty() { PathBuf::new() } else { absolute(path)? }.display()));
+        }
         if let Some(json) = &arguments.json {
             compare.arg("--json").arg(absolute(json)?);
         }
