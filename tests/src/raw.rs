@@ -311,6 +311,8 @@ pub struct Stage {
     /// Whose connections are captured.
     pub cgroup: Cgroup,
     pub(crate) names: Option<NamedTempFile>,
+    /// Where the server's end of [`Stage::begin`] is taken.
+    listener: Option<TcpListener>,
     netns: Netns,
 }
 
@@ -320,10 +322,14 @@ impl Stage {
     /// # Errors
     /// The machine lacks something, or the gateway does not come up.
     pub fn new(setting: impl FnOnce(ServerEntry) -> ServerEntry, sections: &str) -> anyhow::Result<Self> {
-        let mut stage = Self::bare(setting, sections)?;
-        stage.gateway.guard_up()?;
-        stage.gateway.run()?;
-        Ok(stage)
+        Self::bare(setting, sections)?.up()
+    }
+
+    /// Brings up guard and gateway.
+    pub(crate) fn up(mut self) -> anyhow::Result<Self> {
+        self.gateway.guard_up()?;
+        self.gateway.run()?;
+        Ok(self)
     }
 
     /// As [`Stage::new`], with neither guard nor gateway up.
@@ -351,7 +357,7 @@ impl Stage {
         }
         let gateway = setup.prepare()?;
         let probe = Probe::under(&cgroup)?;
-        Ok(Self { gateway, probe, address, cgroup, names, netns })
+        Ok(Self { gateway, probe, address, cgroup, names, listener: None, netns })
     }
 
     /// Listens at the governed address.
@@ -362,11 +368,21 @@ impl Stage {
         listen(&self.netns, self.address.port())
     }
 
-    /// The next connection of the gateway's to the server.
+    /// Listens for what [`Stage::accept`] takes: from now on the gateway's connects succeed.
+    pub(crate) fn ready_to_accept(&mut self) -> anyhow::Result<()> {
+        if self.listener.is_none() {
+            self.listener = Some(self.listen()?);
+        }
+        Ok(())
+    }
+
+    /// The next connection of the gateway's to the server, for a test that plays the server itself.
     ///
     /// # Errors
-    /// None comes.
-    pub fn accept(&self, listener: &TcpListener) -> anyhow::Result<Wire> {
+    /// None comes, or another serves there.
+    pub fn accept(&mut self) -> anyhow::Result<Wire> {
+        self.ready_to_accept()?;
+        let listener = self.listener.as_ref().context("nothing listens")?;
         listener.set_nonblocking(true)?;
         let stream = wait_for("a connection to the server", PATIENCE, || match listener.accept() {
             Ok((stream, _)) => Ok(Some(stream)),
@@ -375,6 +391,17 @@ impl Stage {
         })?;
         stream.set_nonblocking(false)?;
         Ok(Wire::new(stream)?)
+    }
+
+    /// Both ends of the gateway: a client that has sent this, and the server, to which the gateway has connected for it.
+    ///
+    /// # Errors
+    /// The client is refused, or the gateway does not connect.
+    pub fn begin(&mut self, sent: impl AsRef<[u8]>) -> anyhow::Result<(Wire, Wire)> {
+        self.ready_to_accept()?;
+        let mut client = self.connect()?;
+        client.send(sent)?;
+        Ok((client, self.accept()?))
     }
 
     /// Serves at the governed address.

@@ -252,10 +252,7 @@ impl Stage {
     /// As [`Stage::new`].
     pub fn secure(pki: &Pki, setting: impl FnOnce(ServerEntry) -> ServerEntry, sections: &str) -> anyhow::Result<Self> {
         let entry = ServerEntry::new("server", &format!("https://{HOST}/mcp")).ca_file(&pki.ca_file());
-        let mut stage = Self::of(|_| setting(entry), 443, Some(HOST), sections)?;
-        stage.gateway.guard_up()?;
-        stage.gateway.run()?;
-        Ok(stage)
+        Self::of(|_| setting(entry), 443, Some(HOST), sections)?.up()
     }
 
     /// A client in the cgroup, which knows the server by its name.
@@ -279,6 +276,25 @@ impl Stage {
     /// It is refused, or the handshake fails.
     pub fn shake(&mut self, config: &Arc<ClientConfig>, host: &str) -> io::Result<TlsWire> {
         TlsWire::connect(self.probe.connect(self.address)?, config, host)
+    }
+
+    /// As [`Stage::accept`], over TLS.
+    ///
+    /// # Errors
+    /// None comes, or its handshake fails.
+    pub fn accept_securely(&mut self, config: &Arc<ServerConfig>) -> anyhow::Result<TlsWire> {
+        Ok(TlsWire::accept(self.accept()?.writer()?, config)?)
+    }
+
+    /// As [`Stage::begin`], over TLS at both ends. The client trusts the gateway.
+    ///
+    /// # Errors
+    /// The client is refused, the gateway does not connect, or a handshake fails.
+    pub fn begin_securely(&mut self, config: &Arc<ServerConfig>, sent: impl AsRef<[u8]>) -> anyhow::Result<(TlsWire, TlsWire)> {
+        self.ready_to_accept()?;
+        let mut client = self.shake(&self.trusting_client()?, HOST)?;
+        client.send(sent)?;
+        Ok((client, self.accept_securely(config)?))
     }
 
     /// Serves over TLS at the governed address. A handshake that fails has reached nothing.

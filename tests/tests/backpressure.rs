@@ -89,10 +89,7 @@ fn held_back(gateway: &Gateway, from: &Wire, to: &mut Wire, first: impl FnOnce(&
 /// Both ends of a connection in a protocol that is not HTTP.
 fn tunnel() -> anyhow::Result<(Stage, Wire, Wire)> {
     let mut stage = Stage::new(|server| server.other("pass"), "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(b"\0binary\n")?;
-    let mut server = stage.accept(&listener)?;
+    let (client, mut server) = stage.begin(b"\0binary\n")?;
     assert_eq!(server.until("\n")?, "\0binary\n");
     Ok((stage, client, server))
 }
@@ -138,10 +135,7 @@ fn a_slow_server_of_another_protocol_holds_back_the_client() -> Result {
 #[test]
 fn a_slow_client_holds_back_a_download() -> Result {
     let mut stage = Stage::new(|server| server.other("pass"), "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(request("GET", "/file", "", b""))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(request("GET", "/file", "", b""))?;
     server.message()?;
     server.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {MUCH}\r\n\r\n"))?;
     held_back(&stage.gateway, &server, &mut client, |client| {
@@ -153,10 +147,7 @@ fn a_slow_client_holds_back_a_download() -> Result {
 #[test]
 fn a_slow_server_holds_back_an_upload() -> Result {
     let mut stage = Stage::new(|server| server.other("pass"), "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(request("PUT", "/file", &format!("Content-Length: {MUCH}\r\n"), b""))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(request("PUT", "/file", &format!("Content-Length: {MUCH}\r\n"), b""))?;
     assert_eq!(server.head()?.field("content-length"), Some(MUCH.to_string().as_str()));
     held_back(&stage.gateway, &client, &mut server, |_| Ok(()))?;
     server.send("HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")?;
@@ -167,10 +158,7 @@ fn a_slow_server_holds_back_an_upload() -> Result {
 #[test]
 fn a_slow_client_holds_back_a_stream_of_events() -> Result {
     let mut stage = Stage::new(|server| server, "[audit]\nmax_body = \"1KiB\"")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(post(&call(1)))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(post(&call(1)))?;
     server.message()?;
     server.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")?;
     let notification =

@@ -1,6 +1,6 @@
 //! A server that talks nonsense, breaks off or is not there: the client is told what is known, and so is the record.
 
-use std::{io, net::TcpListener, time::Duration};
+use std::{io, time::Duration};
 
 use anyhow::Context;
 use gateway_tests::{
@@ -159,10 +159,7 @@ fn progress(step: u32) -> Value {
 #[test]
 fn an_event_is_relayed_before_the_next_is_sent() -> Result {
     let mut stage = Stage::new(|server| server, "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(post(&call(1)))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(post(&call(1)))?;
     server.message()?;
     server.send(EVENTS)?;
     assert_eq!(client.head()?.field("content-type"), Some("text/event-stream"), "the head does not wait for an event");
@@ -198,10 +195,7 @@ fn an_event_is_relayed_before_the_next_is_sent() -> Result {
 /// A stream that goes wrong after it began ends with an error event for the call.
 fn stream_cut(request: &[u8], events: &str, reason: &str) -> Result {
     let mut stage = Stage::new(|server| server, "[limits]\ninspected_body = \"64KiB\"")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(request)?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(request)?;
     server.message()?;
     server.send([EVENTS, &chunk(&event(&progress(1))), events].concat())?;
     server.finish()?;
@@ -244,10 +238,7 @@ fn a_stream_that_ends_without_the_answer_ends_with_an_error() -> Result {
 #[test]
 fn a_client_that_leaves_with_its_answer_leaves_one_outcome_on_record() -> Result {
     let mut stage = Stage::new(|server| server, "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(stateless_call())?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(stateless_call())?;
     server.message()?;
     server.send([EVENTS, &chunk(&event(&result(&json!(1))))].concat())?;
     client.until(&event(&result(&json!(1))))?;
@@ -267,10 +258,7 @@ fn a_client_that_leaves_with_its_answer_leaves_one_outcome_on_record() -> Result
 #[test]
 fn a_stream_that_breaks_off_does_not_end_well() -> Result {
     let mut stage = Stage::new(|server| server, "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(post(&call(1)))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(post(&call(1)))?;
     server.message()?;
     server.send([EVENTS, &chunk(&event(&progress(1)))].concat())?;
     server.finish()?;
@@ -285,10 +273,8 @@ fn a_stream_that_breaks_off_does_not_end_well() -> Result {
 /// A client of HTTP/1.0 knows an answer's end by the connection's: that of one that was cut is a reset.
 #[test]
 fn a_page_that_is_cut_does_not_end_well_for_http_1_0_either() -> Result {
-    let request = |stage: &mut Stage, listener: &TcpListener| -> anyhow::Result<(Wire, Wire)> {
-        let mut client = stage.connect()?;
-        client.send("GET /page HTTP/1.0\r\nHost: server.test\r\n\r\n")?;
-        let mut server = stage.accept(listener)?;
+    let request = |stage: &mut Stage| -> anyhow::Result<(Wire, Wire)> {
+        let (client, mut server) = stage.begin("GET /page HTTP/1.0\r\nHost: server.test\r\n\r\n")?;
         server.message()?;
         server.send(format!(
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n{}",
@@ -297,19 +283,18 @@ fn a_page_that_is_cut_does_not_end_well_for_http_1_0_either() -> Result {
         Ok((client, server))
     };
     let mut stage = Stage::new(|server| server.other("pass"), "")?;
-    let listener = stage.listen()?;
     let reset = Err(io::ErrorKind::ConnectionReset);
 
-    let (mut client, mut server) = request(&mut stage, &listener)?;
+    let (mut client, mut server) = request(&mut stage)?;
     server.send([chunk("and all of it\n").as_str(), "0\r\n\r\n"].concat())?;
     let whole = String::from_utf8(client.rest()?)?;
     assert!(whole.ends_with("\r\n\r\na part\nand all of it\n"), "{whole}");
 
-    let (mut client, server) = request(&mut stage, &listener)?;
+    let (mut client, server) = request(&mut stage)?;
     server.finish()?;
     assert_eq!(client.rest().map_err(|error| error.kind()), reset);
 
-    let (mut client, mut server) = request(&mut stage, &listener)?;
+    let (mut client, mut server) = request(&mut stage)?;
     server.send(chunk("and another\n"))?;
     client.until("a part\n")?;
     stage.gateway.kill()?;

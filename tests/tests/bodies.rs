@@ -111,12 +111,9 @@ fn a_refusal_of_head_has_no_body_either() -> Result {
 #[test]
 fn an_answer_that_comes_before_the_call_was_read_counts() -> Result {
     let mut stage = Stage::new(|server| server, "")?;
-    let listener = stage.listen()?;
     let mut message = call(1);
     message["params"]["arguments"]["filler"] = json!("x".repeat(8 << 20));
-    let mut client = stage.connect()?;
-    client.send(post(&message))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(post(&message))?;
     assert!(server.head()?.start.starts_with("POST /mcp "));
     server.send("HTTP/1.1 429 Too Many Requests\r\nContent-Length: 9\r\n\r\nnot today")?;
     let answer = client.message()?;
@@ -129,10 +126,7 @@ fn an_answer_that_comes_before_the_call_was_read_counts() -> Result {
 #[test]
 fn an_answer_that_comes_before_an_upload_was_sent_counts() -> Result {
     let mut stage = Stage::new(|server| server.other("pass"), LOW_LIMITS)?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(request("PUT", "/files/1", "Content-Length: 67108864\r\n", &[7; 100_000]))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(request("PUT", "/files/1", "Content-Length: 67108864\r\n", &[7; 100_000]))?;
     assert!(server.head()?.start.starts_with("PUT /files/1 "));
     server.send("HTTP/1.1 507 Insufficient Storage\r\nContent-Length: 4\r\n\r\nfull")?;
     let answer = client.message()?;
@@ -212,10 +206,7 @@ fn a_second_request_in_the_same_write_is_not_forwarded() -> Result {
 #[test]
 fn a_second_request_before_the_first_answer_is_not_forwarded() -> Result {
     let mut stage = Stage::new(|server| server, "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(post(&call(1)))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(post(&call(1)))?;
     assert_eq!(server.message()?.json()?, call(1));
     client.send(post(&call(2)))?;
     assert!(server.is_silent(Duration::from_millis(500))?, "the second waits for nobody and goes nowhere");
@@ -233,11 +224,8 @@ fn a_second_request_before_the_first_answer_is_not_forwarded() -> Result {
 #[test]
 fn a_client_that_has_said_all_it_will_still_gets_its_answer() -> Result {
     let mut stage = Stage::new(|server| server, "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(post(&call(1)))?;
+    let (mut client, mut server) = stage.begin(post(&call(1)))?;
     client.finish()?;
-    let mut server = stage.accept(&listener)?;
     assert_eq!(server.message()?.json()?, call(1));
     server.send(answer(&result(&json!(1))))?;
     assert_eq!(client.message()?.json()?, result(&json!(1)));
@@ -247,10 +235,7 @@ fn a_client_that_has_said_all_it_will_still_gets_its_answer() -> Result {
 #[test]
 fn a_call_whose_client_left_has_its_outcome_on_the_record() -> Result {
     let mut stage = Stage::new(|server| server, "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(post(&call(1)))?;
-    let mut server = stage.accept(&listener)?;
+    let (client, mut server) = stage.begin(post(&call(1)))?;
     server.message()?;
     client.reset()?;
     let outcome = outcome_of_the_only_call(&stage)?;

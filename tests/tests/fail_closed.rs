@@ -133,16 +133,11 @@ fn a_connection_older_than_the_guard_is_aborted() -> Result {
 #[test]
 fn a_gateway_that_stops_lets_calls_end_and_takes_no_new_ones() -> Result {
     let mut stage = Stage::new(|server| server, "")?;
-    let listener = stage.listen()?;
-    let mut idle = stage.connect()?;
-    idle.send(post(&call(1)))?;
-    let mut first = stage.accept(&listener)?;
+    let (mut idle, mut first) = stage.begin(post(&call(1)))?;
     first.message()?;
     first.send("HTTP/1.1 202 Accepted\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
     assert_eq!(idle.message()?.status(), 202);
-    let mut client = stage.connect()?;
-    client.send(post(&call(2)))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(post(&call(2)))?;
     assert_eq!(server.message()?.json()?, call(2));
 
     stage.gateway.terminate()?;
@@ -260,10 +255,7 @@ fn only_taking_the_guard_down_opens_the_way() -> Result {
 #[test]
 fn an_upgrade_of_the_guard_lets_calls_in_flight_end() -> Result {
     let mut stage = Stage::new(|server| server, "")?;
-    let listener = stage.listen()?;
-    let mut client = stage.connect()?;
-    client.send(post(&call(1)))?;
-    let mut server = stage.accept(&listener)?;
+    let (mut client, mut server) = stage.begin(post(&call(1)))?;
     server.message()?;
     let said = stage.gateway.guard_up()?.stdout;
     assert!(said.contains("without a gap") && said.contains("went to the gateway"), "{said}");

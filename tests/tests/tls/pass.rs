@@ -5,7 +5,7 @@ use std::{io::Write, sync::Arc, thread};
 use gateway_tests::{
     Record,
     pki::{Pki, sha256},
-    raw::{Stage, Wire},
+    raw::Stage,
     tls::{self, TlsWire},
 };
 use serde_json::json;
@@ -54,13 +54,10 @@ fn a_stream_each_way_passes_with_half_closes() -> Result {
 fn what_follows_the_hello_passes_byte_for_byte() -> Result {
     let pki = Pki::new()?;
     let mut stage = Stage::secure(&pki, |server| server.other("pass"), "")?;
-    let listener = stage.listen()?;
     let hello = hello(&mut session(tls::client(&pki.ca_file())?, OTHER)?)?;
-    let mut client = Wire::new(stage.probe.connect(stage.address)?)?;
     let sent = [hello, b"\x17\x03\x03\xff\xff not TLS at all \0\n".to_vec()].concat();
-    client.send(&sent)?;
+    let (mut client, mut server) = stage.begin(&sent)?;
     client.finish()?;
-    let mut server = stage.accept(&listener)?;
     assert_eq!(server.rest()?, sent);
     server.writer()?.write_all(b"nor is this")?;
     server.finish()?;

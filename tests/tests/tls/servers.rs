@@ -226,15 +226,15 @@ fn a_page_that_is_cut_is_cut_for_the_client_too() -> Result {
 fn a_server_that_closes_between_calls_without_a_word_does_no_harm() -> Result {
     let pki = Pki::new()?;
     let mut stage = Stage::secure(&pki, |server| server, "")?;
-    let (listener, config) = (stage.listen()?, Arc::new(tls::server(&pki.server(&[HOST])?)?));
-    let trusting = stage.trusting_client()?;
-    let mut client = stage.shake(&trusting, HOST)?;
+    let config = Arc::new(tls::server(&pki.server(&[HOST])?)?);
+    let (mut client, mut server) = stage.begin_securely(&config, post_to(HOST, &call(1)))?;
     for id in 1..=3 {
-        client.send(post_to(HOST, &call(id)))?;
-        let mut server = TlsWire::accept(stage.accept(&listener)?.writer()?, &config)?.ending(Ending::Unsaid);
         let request = server.message()?;
         server.send(answers(&request))?;
         assert_eq!(client.message()?.json()?, result(&json!(id)));
+        drop(server.ending(Ending::Unsaid));
+        client.send(post_to(HOST, &call(id + 1)))?;
+        server = stage.accept_securely(&config)?;
     }
     Ok(())
 }
