@@ -14,11 +14,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_channel::oneshot;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{
     entry::{Durability, Effect, Entry, Kind, Sha256},
     format::LogId,
+    log::Committed,
     payload::Digest,
     pen::Pen,
 };
@@ -85,6 +86,14 @@ pub struct Appender {
     pub(super) shared: Arc<Shared>,
 }
 
+/// How the one who appends goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Waits,
+    Alone,
+    Behind,
+}
+
 /// What has become of a record at once.
 enum Taken {
     Written(u64),
@@ -98,21 +107,29 @@ impl Appender {
     /// # Errors
     /// [`AppendError`]: what the record stands for must then not happen.
     pub fn append(&self, entry: Entry, durability: Durability) -> impl Future<Output = Result<u64, AppendError>> + Send + 'static + use<> {
-        let taken = self.take(entry, durability);
-        async move {
-            match taken? {
-                Taken::Written(seq) => Ok(seq),
-                Taken::Queued(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
-            }
-        }
+        self.take(entry, durability, Manner::Waits)
     }
 
-    /// Appends a record that nothing waits for. It stands before every record that is appended later.
+    /// As [`Appender::append`], by a thread that has nothing else to do: if nobody else writes, it waits for the disk itself, which spares
+    /// two changes of threads. It may block for as long as the disk takes.
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    pub fn append_alone(
+        &self,
+        entry: Entry,
+        durability: Durability,
+    ) -> impl Future<Output = Result<u64, AppendError>> + Send + 'static + use<> {
+        self.take(entry, durability, Manner::Alone)
+    }
+
+    /// Appends a record that nothing waits for. It stands before every record that is appended later, and is written with the next one,
+    /// or soon.
     ///
     /// # Errors
     /// [`AppendError`]: it was not even queued, and what it stands for must not happen.
     pub fn append_behind(&self, entry: Entry, durability: Durability) -> Result<(), AppendError> {
-        self.take(entry, durability).map(drop)
+        self.place(entry, durability, Manner::Behind).map(drop)
     }
 
     /// Whether so much is waiting to be written that a caller who need not wait should.
@@ -139,7 +156,22 @@ impl Appender {
         self.shared.queued.load(Ordering::Relaxed)
     }
 
-    fn take(&self, entry: Entry, durability: Durability) -> Result<Taken, AppendError> {
+    fn take(
+        &self,
+        entry: Entry,
+        durability: Durability,
+        manner: Manner,
+    ) -> impl Future<Output = Result<u64, AppendError>> + Send + 'static + use<> {
+        let taken = self.place(entry, durability, manner);
+        async move {
+            match taken? {
+                Taken::Written(seq) => Ok(seq),
+                Taken::Queued(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
+            }
+        }
+    }
+
+    fn place(&self, entry: Entry, durability: Durability, manner: Manner) -> Result<Taken, AppendError> {
         let shared = &self.shared;
         shared.denied()?;
         let size = entry.body.len() as u64;
@@ -152,16 +184,24 @@ impl Appender {
         }
         let body_sha256 = Digest::of(&entry.body);
         let mut desk = shared.desk();
-        if durability == Durability::Os
-            && desk.queue.is_empty()
-            && let Some(pen) = desk.pen.as_mut().filter(|pen| pen.has_room(entry.body.len()))
-        {
-            // Whoever had the pen before may have found the disk broken.
-            shared.denied()?;
-            return shared.write_here(pen, &entry, body_sha256).map(Taken::Written);
-        }
         if desk.closed {
             return Err(AppendError::Closed);
+        }
+        let is_free = desk.queue.is_empty() && desk.pen.as_ref().is_some_and(|pen| pen.has_room(entry.body.len()));
+        if is_free {
+            // Whoever had the pen before may have found the disk broken.
+            shared.denied()?;
+            match (durability, manner, &mut desk.pen) {
+                (Durability::Os, Manner::Behind, Some(pen)) => return shared.note_here(pen, &entry, body_sha256).map(Taken::Written),
+                (Durability::Os, _, Some(pen)) => return shared.write_here(pen, &entry, body_sha256).map(Taken::Written),
+                (Durability::Sync, Manner::Alone, pen) => {
+                    if let Some(pen) = pen.take() {
+                        drop(desk);
+                        return shared.write_through(pen, &entry, body_sha256).map(Taken::Written);
+                    }
+                }
+                _ => {}
+            }
         }
         // What an ended call did has happened: its record has room when new calls have none.
         let limit = if matches!(entry.effect, Effect::Closes(_)) { shared.max_queued * 2 } else { shared.max_queued };
@@ -189,19 +229,22 @@ pub(super) struct Shared {
     pub(super) max_body: u64,
     /// Tells the writer that there is something for it.
     pub(super) wanted: Notify,
+    pub(super) committed: watch::Sender<Committed>,
     desk: Mutex<Desk>,
 }
 
 /// Where the pen lies while nobody writes, and what waits for the writer.
 struct Desk {
-    /// Away while the writer has it.
+    /// Away while somebody writes without holding up those who only queue.
     pen: Option<Pen>,
+    /// The writer came for it and found it away.
+    missed: bool,
     queue: Vec<Job>,
     closed: bool,
 }
 
 impl Shared {
-    pub(super) fn new(id: LogId, pen: Pen, max_queued: u64, max_body: u64) -> Shared {
+    pub(super) fn new(id: LogId, pen: Pen, committed: watch::Sender<Committed>, max_queued: u64, max_body: u64) -> Shared {
         Shared {
             id,
             state: ArcSwap::from_pointee(LogState::Ok),
@@ -209,7 +252,8 @@ impl Shared {
             max_queued,
             max_body,
             wanted: Notify::new(),
-            desk: Mutex::new(Desk { pen: Some(pen), queue: Vec::new(), closed: false }),
+            committed,
+            desk: Mutex::new(Desk { pen: Some(pen), missed: false, queue: Vec::new(), closed: false }),
         }
     }
 
@@ -221,34 +265,75 @@ impl Shared {
     /// Writes one record into the kernel's cache: no thread is woken for it, and none waits.
     fn write_here(&self, pen: &mut Pen, entry: &Entry, body_sha256: Sha256) -> Answer {
         let seq = pen.put(entry, body_sha256);
-        let lines = pen.take();
-        if let Err(error) = pen.cache(&lines) {
-            self.latch(&pen.at.path, "cannot be written", &error);
-            self.denied()?;
-        }
-        pen.written(lines);
-        if pen.is_ahead() {
+        self.write_out(pen)?;
+        Ok(seq)
+    }
+
+    /// Leaves one record with the pen. The writer, or whoever has the pen next, writes it with what has come by then.
+    fn note_here(&self, pen: &mut Pen, entry: &Entry, body_sha256: Sha256) -> Answer {
+        const ENOUGH: usize = 64 << 10;
+        let is_first = pen.waiting() == 0;
+        let seq = pen.put(entry, body_sha256);
+        if pen.waiting() >= ENOUGH {
+            self.write_out(pen)?;
+        } else if is_first {
             self.wanted.notify_one();
         }
         Ok(seq)
     }
 
+    fn write_out(&self, pen: &mut Pen) -> Result<(), AppendError> {
+        let lines = pen.take();
+        if let Err(error) = pen.cache(&lines) {
+            self.latch(&pen.at.path, "cannot be written", &error);
+            return self.denied();
+        }
+        pen.written(lines);
+        if pen.is_ahead() {
+            self.wanted.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Writes one record onto the disk, while others may queue.
+    fn write_through(&self, mut pen: Pen, entry: &Entry, body_sha256: Sha256) -> Answer {
+        let seq = pen.put(entry, body_sha256);
+        match pen.write_through() {
+            Ok(()) => _ = self.committed.send_replace(pen.committed()),
+            Err(error) => self.latch(&pen.at.path, "cannot be written", &error),
+        }
+        self.put_back(pen);
+        self.denied().map(|()| seq)
+    }
+
+    /// The pen, for the writer. If it is away, [`Shared::wanted`] says when it is back.
     pub(super) fn take_pen(&self) -> Option<Pen> {
-        self.desk().pen.take()
+        let mut desk = self.desk();
+        desk.missed |= desk.pen.is_none();
+        desk.pen.take()
     }
 
     pub(super) fn put_back(&self, pen: Pen) {
-        self.desk().pen = Some(pen);
+        let wanted = {
+            let mut desk = self.desk();
+            desk.pen = Some(pen);
+            std::mem::take(&mut desk.missed) || !desk.queue.is_empty()
+        };
+        if wanted {
+            self.wanted.notify_one();
+        }
     }
 
-    /// Does something quick with the pen, if it lies there.
+    /// Does something quick with the pen, for the writer. If it is away, [`Shared::wanted`] says when it is back.
     pub(super) fn with_pen<T>(&self, quick: impl FnOnce(&mut Pen) -> T) -> Option<T> {
-        self.desk().pen.as_mut().map(quick)
+        let mut desk = self.desk();
+        desk.missed |= desk.pen.is_none();
+        desk.pen.as_mut().map(quick)
     }
 
     /// Since when written bytes wait for a flush.
     pub(super) fn unflushed(&self) -> Option<Instant> {
-        self.with_pen(|pen| pen.unflushed).flatten()
+        self.desk().pen.as_ref().and_then(|pen| pen.unflushed)
     }
 
     pub(super) fn tell(&self, job: Job) {
@@ -257,7 +342,8 @@ impl Shared {
     }
 
     pub(super) fn is_wanted(&self) -> bool {
-        !self.desk().queue.is_empty()
+        let desk = self.desk();
+        !desk.queue.is_empty() || desk.pen.as_ref().is_some_and(|pen| pen.waiting() > 0)
     }
 
     pub(super) fn take_jobs(&self) -> Vec<Job> {

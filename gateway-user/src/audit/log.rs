@@ -193,12 +193,13 @@ impl Log {
         let (committed_to, committed) = watch::channel(at);
         let segment_path = position.path.clone();
         let pen = Pen::new(id.clone(), boot, position).doing("opened for writing", &segment_path)?;
-        let shared = Arc::new(Shared::new(id, pen, options.max_queued_bytes, options.segment_size - RESERVE - HEAD_MAX as u64));
+        let shared =
+            Arc::new(Shared::new(id, pen, committed_to, options.max_queued_bytes, options.segment_size - RESERVE - HEAD_MAX as u64));
         let told = shared.clone();
         let tell = move |made| told.tell(Job::Prepared(made));
         let preparer = Preparer::start(dir.clone(), options.segment_size, options.max_total_bytes, options.retry_full, tell)
             .doing("given a thread that prepares segments", dir)?;
-        let writer = Writer { shared: shared.clone(), committed: committed_to, preparer, dir: dir.clone(), owed };
+        let writer = Writer { shared: shared.clone(), preparer, dir: dir.clone(), owed };
         let closing = shared.clone();
         let (ready, driver) = std_mpsc::channel();
         let thread = thread::Builder::new()

@@ -37,6 +37,6 @@ pub use entry::{Durability, Effect, Entry, Kind, Sha256};
 pub use format::LogId;
 pub use lines::Lines;
 pub use log::{Committed, Log, OpenError, Options, Recovered};
-pub use payload::{Digest, Payload};
+pub use payload::{Digest, MAX_DEPTH, Payload};
 pub use recover::Cut;
 pub use verify::{Mark, Verdict, VerifyError, verify};

@@ -19,7 +19,7 @@ use super::entry::Sha256;
 
 /// JSON nested deeper than this is kept as text: common readers give up at 128 levels, and a
 /// record adds some of its own.
-const MAX_DEPTH: usize = 100;
+pub const MAX_DEPTH: usize = 100;
 
 /// SHA-256 over bytes that arrive in pieces.
 #[derive(Clone)]
@@ -89,7 +89,8 @@ impl<'a> Payload<'a> {
         Payload { kept: &bytes[..bytes.len().min(max_body)], size: bytes.len() as u64, sha256: Digest::of(bytes), strict: false }
     }
 
-    /// As [`Payload::new`], of a body that [`crate::mcp::read`] has accepted: it need not be read once more.
+    /// As [`Payload::new`], of a body that [`crate::mcp::read`] has accepted, with a limit of [`MAX_DEPTH`] levels at most: it need not be
+    /// read once more.
     #[must_use]
     pub fn of_message(bytes: &'a [u8], max_body: usize) -> Payload<'a> {
         Payload { strict: true, ..Payload::new(bytes, max_body) }
@@ -165,7 +166,7 @@ fn read(bytes: &[u8], truncated: bool, strict: bool) -> Kept<'_> {
         Err(error) if truncated && error.error_len().is_none() => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
         Err(_) => return Kept::Binary(bytes),
     };
-    if truncated || too_deep(bytes) || !strict && serde_json::from_str::<Value>(text).is_err() {
+    if truncated || !strict && (too_deep(bytes) || serde_json::from_str::<Value>(text).is_err()) {
         return Kept::Text(text);
     }
     Kept::Json(text.trim_matches([' ', '\t', '\r', '\n']))

@@ -45,6 +45,8 @@ pub(super) struct Pen {
     /// The segment, written through the kernel's cache: a copy, which a system call does faster than a ring that hands buffered
     /// writes of most file systems to a thread of its own.
     cached: File,
+    /// The segment, so opened that what is written is on disk when the write returns.
+    through: File,
     /// Numbered and chained, and not yet written.
     lines: Vec<u8>,
     stamp: Option<Stamp>,
@@ -65,9 +67,9 @@ struct Stamp {
 impl Pen {
     /// All that `at` says is there is taken to be on disk.
     pub(super) fn new(id: LogId, boot: String, at: Position) -> io::Result<Pen> {
-        let cached = segment::open_for_writing(&at.path, 0)?;
+        let (cached, through) = open(&at.path)?;
         let (durable, fresh) = (at.next, at.next == at.segment);
-        Ok(Pen { id, boot, at, cached, lines: Vec::new(), stamp: None, clock: Clock::default(), durable, unflushed: None, fresh })
+        Ok(Pen { id, boot, at, cached, through, lines: Vec::new(), stamp: None, clock: Clock::default(), durable, unflushed: None, fresh })
     }
 
     /// Whether a body of so many bytes has its place in this segment. Any that the log takes has it in a fresh one.
@@ -132,11 +134,29 @@ impl Pen {
         self.cached.write_all_at(lines, self.at.offset)
     }
 
+    /// Writes what waits, and returns when it and all before it is on disk.
+    pub(super) fn write_through(&mut self) -> io::Result<()> {
+        let lines = self.take();
+        match self.unflushed {
+            None => self.through.write_all_at(&lines, self.at.offset)?,
+            Some(_) => self.cache(&lines).and_then(|()| self.cached.sync_data())?,
+        }
+        self.written(lines);
+        self.all_durable();
+        Ok(())
+    }
+
     /// Lines that were written are in the cache only. True when all before were on disk: somebody must see to the flush.
     pub(super) fn is_ahead(&mut self) -> bool {
         let clean = self.unflushed.is_none();
         self.unflushed.get_or_insert_with(Instant::now);
         clean
+    }
+
+    /// Everything that was written is on disk.
+    pub(super) fn all_durable(&mut self) {
+        self.unflushed = None;
+        self.durable = self.at.next;
     }
 
     /// Everything below this seq is on disk.
@@ -151,7 +171,7 @@ impl Pen {
 
     /// Goes on in an empty segment, whose first record is still to be put.
     pub(super) fn turn_to(&mut self, path: &Path) -> io::Result<()> {
-        self.cached = segment::open_for_writing(path, 0)?;
+        (self.cached, self.through) = open(path)?;
         self.at.capacity = self.cached.metadata()?.len();
         (self.at.segment, self.at.path, self.at.offset, self.at.full_recorded) = (self.at.next, path.to_owned(), 0, false);
         Ok(())
@@ -161,6 +181,10 @@ impl Pen {
     pub(super) fn is_fresh(&mut self) {
         self.fresh = true;
     }
+}
+
+fn open(path: &Path) -> io::Result<(File, File)> {
+    Ok((segment::open_for_writing(path, 0)?, segment::open_for_writing(path, libc::O_DSYNC)?))
 }
 
 /// Spells the time. All but the fraction stays the same for a second.

@@ -11,16 +11,12 @@ use std::{
 
 use futures_channel::oneshot;
 use serde_json::json;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     append::{Answer, AppendError, Job, LogState, Pending, Shared},
     disk::{Mode, Output},
     entry::{Durability, Effect, Entry, Kind},
-    log::Committed,
     payload::Digest,
     pen::Pen,
     segment::{self, Preparer},
@@ -34,7 +30,6 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
-    pub(super) committed: watch::Sender<Committed>,
     pub(super) preparer: Preparer,
     pub(super) dir: PathBuf,
     /// Records of the log's own that wait for room.
@@ -94,7 +89,10 @@ impl Work {
                 }
                 continue;
             }
-            let Some(mut pen) = shared.take_pen() else { break };
+            let Some(mut pen) = shared.take_pen() else {
+                shared.wanted.notified().await;
+                continue;
+            };
             self.work_off(&mut pen).await;
             if self.closing || due.is_some_and(|due| due <= Instant::now()) {
                 self.flush_to_disk(&mut pen).await;
@@ -228,24 +226,31 @@ impl Work {
     }
 
     fn now_durable(&mut self, pen: &mut Pen) {
-        pen.unflushed = None;
-        pen.is_durable(pen.at.next);
-        self.w.committed.send_replace(pen.committed());
+        pen.all_durable();
+        self.w.shared.committed.send_replace(pen.committed());
     }
 
     /// Flushes what was written up to now, while others go on writing.
     async fn flush_aside(&mut self) {
         let shared = self.w.shared.clone();
-        let Some((committed, path)) = shared.with_pen(|pen| {
-            pen.unflushed = None;
-            (pen.committed(), pen.at.path.clone())
-        }) else {
-            return;
+        let begun = shared.with_pen(|pen| {
+            // What waits to be written is flushed when it is.
+            let all_written = pen.waiting() == 0;
+            all_written.then(|| {
+                pen.unflushed = None;
+                (pen.committed(), pen.at.path.clone())
+            })
+        });
+        let (committed, path) = match begun {
+            Some(Some(begun)) => begun,
+            Some(None) => return,
+            // Somebody writes through, which flushes too.
+            None => return shared.wanted.notified().await,
         };
         match self.output.sync().await {
             Ok(()) => {
                 shared.with_pen(|pen| pen.is_durable(committed.next));
-                self.w.committed.send_replace(committed);
+                shared.committed.send_replace(committed);
             }
             Err(error) => self.latch(&path, "cannot be flushed", &error),
         }

@@ -140,7 +140,8 @@ impl Connection {
     pub(super) async fn record(&self, kind: Kind, body: &impl record::Body<'_>, effect: Effect) -> Result<u64, AppendError> {
         let entry = Entry { kind, body: record::bytes(body), effect };
         let durability = self.known().map_or(Durability::Sync, |server| server.durability);
-        self.worker.shared.audit.append(entry, durability).await
+        let audit = &self.worker.shared.audit;
+        if self.worker.is_alone() { audit.append_alone(entry, durability).await } else { audit.append(entry, durability).await }
     }
 
     /// What the first bytes say; `None` when the client left before it said anything, or said nothing in time.
@@ -219,7 +220,10 @@ impl Connection {
             if let Err(refusal) = self.enter(&mut head) {
                 return self.refuse(&refusal, Some(&head), &[]).await;
             }
-            match self.exchange(&head).await {
+            let under_way = self.worker.exchanges.clone();
+            let exchanged = self.exchange(&head).await;
+            drop(under_way);
+            match exchanged {
                 Ok(Next::Another) if self.client.buf.is_empty() => {}
                 Ok(Next::Another) => {
                     let message = "a second request was sent before the first was answered (HTTP pipelining); it was not forwarded";

@@ -37,7 +37,7 @@ use std::sync::{
 };
 
 use crate::{
-    audit::{Appender, Durability, Effect, Entry, Kind},
+    audit::{Appender, Durability, Effect, Entry, Kind, MAX_DEPTH},
     capture::Capture,
     config::Config,
     mcp,
@@ -73,7 +73,7 @@ pub struct Shared {
 impl Shared {
     /// For so many workers.
     pub fn new(config: Config, capture: Option<Capture>, tls: Tls, audit: Appender, workers: usize) -> Arc<Self> {
-        let reading = mcp::Limits { max_bytes: config.limits.inspected_body, ..mcp::Limits::default() };
+        let reading = mcp::Limits { max_bytes: config.limits.inspected_body, max_depth: MAX_DEPTH, ..mcp::Limits::default() };
         Arc::new(Shared {
             servers: Servers::new(&config),
             config,

@@ -46,7 +46,7 @@ fn a_fault_in_an_exchange_ends_its_connection_and_closes_its_request_on_record()
     let runtime = compio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (_draining, drained) = oneshot::channel();
-        let worker = Rc::new(Worker { shared, pool: RefCell::new(Pool::default()), drained: drained.shared() });
+        let worker = Rc::new(Worker { shared, pool: RefCell::new(Pool::default()), drained: drained.shared(), exchanges: Rc::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let to = listener.local_addr().unwrap();
         let client = thread::spawn(move || {

@@ -53,6 +53,15 @@ pub(super) struct Worker {
     pub pool: RefCell<Pool>,
     /// Resolves when the gateway begins to drain.
     pub drained: SharedFuture<oneshot::Receiver<()>>,
+    /// Held by each exchange that is under way.
+    pub exchanges: Rc<()>,
+}
+
+impl Worker {
+    /// Whether no more than one exchange is under way: then nobody waits while this thread waits for the disk.
+    pub(super) fn is_alone(&self) -> bool {
+        Rc::strong_count(&self.exchanges) <= 2
+    }
 }
 
 /// The running workers.
@@ -213,7 +222,7 @@ fn listeners(
 }
 
 async fn run(shared: Arc<Shared>, index: usize, sockets: Vec<(Socket, Way)>, drained: oneshot::Receiver<()>) -> io::Result<()> {
-    let worker = Rc::new(Worker { shared, pool: RefCell::default(), drained: drained.shared() });
+    let worker = Rc::new(Worker { shared, pool: RefCell::default(), drained: drained.shared(), exchanges: Rc::default() });
     let open = Rc::new(());
     for (socket, way) in sockets {
         let listener = TcpListener::from_std(socket.into())?;

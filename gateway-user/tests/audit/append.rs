@@ -180,6 +180,66 @@ fn what_was_only_cached_is_flushed_within_a_second_or_so() {
 }
 
 #[test]
+fn what_nothing_waits_for_is_written_with_what_follows_and_soon_without() {
+    let dir = dir();
+    let (log, _) = Log::open(options(dir.path())).unwrap();
+    let appender = log.appender();
+    let note = |n: u64| appender.append_behind(entry(&format!("{{\"n\":{n}}}"), Effect::None), Durability::Os).unwrap();
+    (0..50).for_each(note);
+    assert_eq!(append(&appender, "{\"n\":50}", Effect::None, Durability::Os), Ok(50));
+    assert_eq!(records(dir.path()).len(), 51, "they stand before what was appended later");
+    (51..60).for_each(note);
+    let give_up = std::time::Instant::now() + Duration::from_secs(10);
+    while records(dir.path()).len() < 60 {
+        assert!(std::time::Instant::now() < give_up, "nothing followed, and they were not written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut committed = log.committed();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(10), committed.wait_for(|committed| committed.next == 60)).await.unwrap().unwrap();
+    });
+    (60..70).for_each(note);
+    log.close().unwrap();
+    assert_whole(dir.path(), 70);
+    assert!(records(dir.path()).iter().enumerate().all(|(n, (_, body))| body["n"].as_u64() == Some(n as u64)));
+}
+
+#[test]
+fn who_is_alone_waits_for_the_disk_itself_and_everyone_else_is_served() {
+    const EACH: usize = 300;
+    let dir = dir();
+    let (log, _) = Log::open(options(dir.path())).unwrap();
+    let alone = log.appender();
+    assert_eq!(block_on(alone.append_alone(entry("{}", Effect::None), Durability::Sync)), Ok(0));
+    assert_eq!(log.committed().borrow().next, 1, "it is on disk");
+    append(&alone, "{}", Effect::None, Durability::Os).unwrap();
+    assert_eq!(block_on(alone.append_alone(entry("{}", Effect::None), Durability::Sync)), Ok(2));
+    assert_eq!(log.committed().borrow().next, 3, "and so is what was only cached before");
+
+    let others = [Durability::Sync, Durability::Os].map(|durability| {
+        let appender = log.appender();
+        std::thread::spawn(move || {
+            for _ in 0..EACH {
+                append(&appender, "{}", Effect::None, durability).unwrap();
+            }
+        })
+    });
+    for _ in 0..EACH {
+        block_on(alone.append_alone(entry("{}", Effect::None), Durability::Sync)).unwrap();
+    }
+    for other in others {
+        other.join().unwrap();
+    }
+    log.close().unwrap();
+    let records = records(dir.path()).len() as u64;
+    let segments = segments(dir.path()).len() as u64 - 1;
+    assert_eq!(records, 3 + 3 * EACH as u64 + segments);
+    assert_whole(dir.path(), records);
+    assert_eq!(block_on(alone.append_alone(entry("{}", Effect::None), Durability::Sync)), Err(AppendError::Closed));
+}
+
+#[test]
 fn a_log_verifies_while_it_is_written() {
     let dir = dir();
     let (log, _) = Log::open(Options { segment_size: 2 << 20, ..Options::new(dir.path()) }).unwrap();
