@@ -48,6 +48,18 @@ pub(super) fn shown(key: &str) -> String {
     shown
 }
 
+/// What may follow a backslash, but for `u`.
+pub(super) const SIMPLE_ESCAPE: [bool; 256] = {
+    let mut table = [false; 256];
+    let simple = b"\"\\/bfnrt";
+    let mut i = 0;
+    while i < simple.len() {
+        table[simple[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
 /// The first byte from `from` on that is a quote, a backslash or a control character.
 #[inline]
 pub(super) fn end_of_plain(bytes: &[u8], from: usize) -> usize {
