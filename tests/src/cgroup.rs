@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::Sub,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +16,23 @@ use crate::{Slot, wait::wait_until};
 pub struct Cgroup {
     slot: Slot,
     path: PathBuf,
+}
+
+/// Processor time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// In the programs themselves.
+    pub user: Duration,
+    /// In the kernel for them.
+    pub system: Duration,
+}
+
+impl Sub for Spent {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self { user: self.user.saturating_sub(before.user), system: self.system.saturating_sub(before.system) }
+    }
 }
 
 impl Cgroup {
@@ -42,6 +60,27 @@ impl Cgroup {
     #[must_use]
     pub fn number(&self) -> u8 {
         self.slot.number()
+    }
+
+    /// Moves a process into it, with all of its threads.
+    ///
+    /// # Errors
+    /// There is no such process, or it may not be moved.
+    pub fn take(&self, process: u32) -> anyhow::Result<()> {
+        fs::write(self.path.join("cgroup.procs"), process.to_string()).with_context(|| format!("process {process} cannot be moved"))
+    }
+
+    /// The processor time that was spent in it so far.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn spent(&self) -> anyhow::Result<Spent> {
+        let stat = fs::read_to_string(self.path.join("cpu.stat"))?;
+        let of = |name: &str| {
+            let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            anyhow::Ok(Duration::from_micros(line.with_context(|| format!("no {name} in {stat}"))?.parse()?))
+        };
+        Ok(Spent { user: of("user_usec")?, system: of("system_usec")? })
     }
 
     fn remove(&self) {
