@@ -1,6 +1,7 @@
 //! The gateway under test: guard and service, over a cgroup of the test's own.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -29,7 +30,7 @@ pub struct Gateway {
     pub(crate) endpoint: Option<String>,
     pub(crate) user: Option<User>,
     pub(crate) hosts: Option<PathBuf>,
-    pub(crate) log: Option<&'static str>,
+    pub(crate) variables: Vec<(&'static str, OsString)>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) _slot: Slot,
 }
@@ -153,22 +154,22 @@ impl Gateway {
         ensure!(self.process.is_none(), "the gateway runs already");
         // Where a core dump would go: its user may write there.
         let mut launch = self.command(&["run", "--config"], true).directory(&self.audit);
-        if let Some(log) = self.log {
-            launch = launch.env("RUST_LOG", log);
-        }
         if let Some(user) = self.user {
             launch = launch.user(user);
         }
         for (name, value) in CREDENTIALS {
             launch = launch.env(name, value);
         }
+        for (name, value) in &self.variables {
+            launch = launch.env(name, value);
+        }
         self.process = Some(launch.start()?);
         Ok(())
     }
 
-    /// What it is to log when it is next started, such as `trace`.
-    pub fn log(&mut self, what: &'static str) {
-        self.log = Some(what);
+    /// A variable of its environment when it is next started.
+    pub fn env(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.variables.push((name, value.into()));
     }
 
     /// Waits until `/readyz` says yes.

@@ -252,7 +252,7 @@ impl<'a> Setup<'a> {
             endpoint,
             user,
             hosts: self.hosts,
-            log: None,
+            variables: Vec::new(),
             dir,
             _slot: slot,
         };

@@ -26,6 +26,17 @@ fn an_unknown_key_is_named_with_its_line_and_a_suggestion() {
 }
 
 #[test]
+fn nothing_turns_the_verification_of_servers_off() {
+    let https = "[[server]]\nname = \"a\"\nurl = \"https://x/mcp\"\n";
+    for key in ["insecure", "verify", "tls_verify", "skip_verify", "verify_hostname", "accept_invalid_certs", "danger", "ssl_verify"] {
+        for value in ["true", "false"] {
+            let told = faults(&format!("{https}{key} = {value}\n"));
+            assert!(told.starts_with(&format!("g.toml:4: server.{key}: unknown key")), "{told}");
+        }
+    }
+}
+
+#[test]
 fn every_fault_is_told_at_once() {
     let told = faults("[capture]\nheartbeat = \"2\"\nport = 70000\n[[server]]\nname = \"a\"\nurl = \"ftp://x\"\nother = \"maybe\"\n");
     let lines: Vec<&str> = told.lines().collect();

@@ -7,8 +7,9 @@ use gateway_tests::{
     Launch, Record, binaries,
     clients::{self, Sdk, tool_call},
     raw::Wire,
-    tls::{Ending, HOST},
+    tls::{self, Ending, HOST},
 };
+use rustls::{AlertDescription, crypto::aws_lc_rs, version::TLS12};
 use serde_json::json;
 
 use crate::{Result, Scene, hello, serves, session};
@@ -77,6 +78,31 @@ fn a_client_that_leaves_when_it_sees_the_certificate_is_on_record() -> Result {
     let record = scene.refused("client-refused-ca")?;
     assert!(record.body()["message"].as_str().is_some_and(|message| message.contains("mcp-gateway ca trust")), "{}", record.line);
     scene.goes_on()
+}
+
+/// Runtimes say it in different words. Other words are about something else.
+#[test]
+fn every_alert_about_certificates_is_distrust_and_no_other() -> Result {
+    use AlertDescription as Alert;
+    let about = [Alert::BadCertificate, Alert::UnsupportedCertificate, Alert::CertificateUnknown, Alert::UnknownCA];
+    let others = [Alert::HandshakeFailure, Alert::InternalError, Alert::UserCanceled];
+    let mut scene = Scene::new("deny", "")?;
+    for (at, said) in about.iter().chain(&others).enumerate() {
+        // In TLS 1.2 a client says it in the clear.
+        let config = tls::client_of(aws_lc_rs::default_provider(), &[&TLS12], &scene.stage.gateway.ca_file())?;
+        let mut session = session(config, HOST)?;
+        let mut client = Wire::new(scene.connect()?)?;
+        client.send(hello(&mut session)?)?;
+        ensure!(!client.is_silent(Duration::from_secs(20))?, "no certificate came");
+        client.send([0x15, 3, 3, 0, 2, 2, (*said).into()])?;
+        client.finish()?;
+        client.rest()?;
+        let its = |record: &Record| record.kind() == "refused" && record.line.contains(&format!("{said:?}"));
+        let record = scene.stage.gateway.record(&format!("{said:?}"), its)?;
+        assert_eq!(record.body()["reason"], if at < about.len() { "client-refused-ca" } else { "tls" }, "{}", record.line);
+    }
+    assert!((scene.stage.gateway.metric(METRIC)? - 4.0).abs() < f64::EPSILON);
+    Ok(())
 }
 
 /// A connection that is opened beforehand and not used is no refusal.

@@ -1,10 +1,10 @@
 //! What a client says first decides what becomes of it. Whatever it is, it is told, and on record.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use anyhow::Context;
 use gateway_tests::{
-    Record,
+    Launch, Record,
     dice::Dice,
     http::{call, post, post_to, result},
     raw::Wire,
@@ -142,6 +142,85 @@ fn a_hello_that_never_ends_is_ended() -> Result {
     let record = scene.refused("malformed")?;
     assert!(record.body()["message"].as_str().is_some_and(|message| message.contains("within 1 s")), "{}", record.line);
     scene.goes_on()
+}
+
+/// It says that it is long, and goes on to be: the end of it is not waited for.
+#[test]
+fn a_hello_that_is_too_long_is_refused_before_it_ends() -> Result {
+    const LIMIT: usize = 8 << 10;
+    let mut scene = Scene::new("pass", "[limits]\nhead = \"8KiB\"")?;
+    let mut client = Wire::new(scene.connect()?)?;
+    // A ClientHello of 60,000 bytes, in records of 1,000.
+    let hello = [&[1, 0, 0xEA, 0x60, 3, 3][..], &[7; 60_000]].concat();
+    let records: Vec<u8> = hello.chunks(1_000).flat_map(|piece| [&[0x16, 3, 1, 3, 0xE8], piece].concat()).collect();
+    let mut sent = 0;
+    for record in records.chunks(1_005).take(LIMIT / 1_005 + 2) {
+        client.send(record)?;
+        sent += record.len();
+    }
+    assert!(sent < 2 * LIMIT);
+    assert_eq!(client.rest()?, [0x15, 3, 3, 0, 2, 2, AlertDescription::DecodeError.into()], "an alert, and the end");
+    let record = scene.refused("malformed")?;
+    assert!(record.body()["message"].as_str().is_some_and(|message| message.contains("longer than 8192 bytes")), "{}", record.line);
+    scene.goes_on()
+}
+
+/// Each waits for its client, and nothing else waits for it.
+#[test]
+fn handshakes_that_rest_hold_up_nobody() -> Result {
+    let mut scene = Scene::new("deny", "")?;
+    let mut before = scene.shake(scene.client()?, HOST)?;
+    let mut waiting = Vec::new();
+    // Enough for every worker to have many, in every state: nothing said, half a hello, a hello to which the answer is out.
+    for at in 0..300 {
+        let whole = hello(&mut session(scene.client()?, HOST)?)?;
+        let mut client = Wire::new(scene.connect()?)?;
+        client.send(&whole[..whole.len() * (at % 3) / 2])?;
+        waiting.push(client);
+    }
+    for (at, client) in waiting.iter_mut().enumerate().filter(|(at, _)| at % 3 == 2) {
+        assert!(!client.is_silent(Duration::from_secs(30))?, "no answer to hello {at}");
+    }
+    serves(&scene.stage, &mut before, 1)?;
+    for id in 2..10 {
+        let mut client = scene.shake(scene.client()?, HOST)?;
+        serves(&scene.stage, &mut client, id)?;
+    }
+    assert!(scene.stage.gateway.metric("mcp_gateway_connections_open")? > 300.0, "they are still there");
+    Ok(())
+}
+
+/// Workers share it: each name has one certificate, of P-256, for its name alone.
+#[test]
+fn every_client_is_shown_the_same_leaf() -> Result {
+    let mut scene = Scene::new("deny", "")?;
+    let mut leaves = Vec::new();
+    for _ in 0..8 {
+        let client = scene.shake(scene.client()?, HOST)?;
+        let shown = client.session().peer_certificates().context("no certificate")?;
+        leaves.push(shown.first().context("no leaf")?.clone());
+    }
+    assert!(leaves.windows(2).all(|pair| pair[0] == pair[1]));
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), &leaves[0])?;
+    let text = Launch::new("openssl").args(["x509", "-inform", "DER", "-noout", "-text", "-in"]).arg(file.path());
+    let text = text.run(Duration::from_secs(20))?.ok()?.stdout;
+    for expected in ["prime256v1", &format!("DNS:{HOST}\n"), "TLS Web Server Authentication", "CA:FALSE"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    Ok(())
+}
+
+/// Names are alike in any case, and a port does not make another host.
+#[test]
+fn a_host_that_is_the_same_in_another_spelling_is_the_same() -> Result {
+    let mut scene = Scene::new("deny", "")?;
+    let mut client = scene.shake(scene.client()?, &HOST.to_uppercase())?;
+    for (id, host) in [(1, HOST.to_uppercase()), (2, format!("{HOST}:443"))] {
+        client.send(post_to(&host, &call(id)))?;
+        assert_eq!(client.message()?.json()?, result(&json!(id)), "{host}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -15,6 +15,7 @@ use serde_json::json;
 
 mod clients;
 mod distrust;
+mod ech;
 mod hello;
 mod openssl;
 mod pass;

@@ -54,7 +54,7 @@ fn no_key_is_in_anything_that_is_written() -> Result {
     let ours = pki.client("gateway.test")?;
     let mut stage = Stage::secure(&pki, |server| server.client_certificate(&ours.certificate, &ours.key), "")?;
     stage.gateway.drain()?;
-    stage.gateway.log("trace");
+    stage.gateway.env("RUST_LOG", "trace");
     stage.gateway.run()?;
     let issued = pki.server(&[HOST])?;
     let server = stage.serve_securely(tls::server_of(rustls::DEFAULT_VERSIONS, &issued, Some(&pki))?, Ending::Said, answers)?;

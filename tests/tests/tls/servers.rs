@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use gateway_tests::{
-    Record,
+    Record, ServerEntry,
     http::{Message, call, post_to, request_to, result},
     pki::{Issued, Pki},
     raw::{Probe, Stage},
@@ -90,6 +90,34 @@ fn a_certificate_against_the_name_constraints_of_its_authority_is_not_accepted()
 fn a_certificate_for_clients_is_not_accepted_of_a_server() -> Result {
     let pki = Pki::new()?;
     distrusted(&pki, &pki.client(HOST)?, "cannot be accepted")
+}
+
+/// Without a `ca_file` it is the system's authorities who vouch for servers, and nobody else.
+#[test]
+fn without_a_file_the_systems_authorities_are_trusted() -> Result {
+    let pki = Pki::new()?;
+    let mut stage = Stage::secure(&pki, |_| ServerEntry::new("server", &format!("https://{HOST}/mcp")), "")?;
+    let server = stage.serve_securely(tls::server(&pki.server(&[HOST])?)?, Ending::Said, answers)?;
+    assert_eq!(failed(&mut stage)?.reason, "upstream-tls");
+    assert!(server.seen().is_empty(), "{:?}", server.seen());
+    stage.gateway.drain()?;
+    // Where the system has its store elsewhere.
+    stage.gateway.env("SSL_CERT_FILE", pki.ca_file());
+    stage.gateway.run()?;
+    called(&mut stage)?;
+    Ok(())
+}
+
+#[test]
+fn a_server_is_asked_for_by_its_name_and_for_http_1() -> Result {
+    let pki = Pki::new()?;
+    let mut stage = Stage::secure(&pki, |server| server, "")?;
+    let mut config = tls::server(&pki.server(&[HOST])?)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let (_client, server) = stage.begin_securely(&Arc::new(config), post_to(HOST, &call(1)))?;
+    let rustls::Connection::Server(session) = server.session() else { unreachable!("it accepted") };
+    assert_eq!((session.server_name(), session.alpn_protocol()), (Some(HOST), Some(&b"http/1.1"[..])));
+    Ok(())
 }
 
 #[test]
