@@ -13,6 +13,7 @@ mod callers;
 mod clients;
 mod leads;
 mod refusals;
+mod secure;
 mod servers;
 
 type Result = anyhow::Result<()>;

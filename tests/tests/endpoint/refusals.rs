@@ -1,8 +1,11 @@
 //! What the endpoint does not let through: recorded, answered in words, and never forwarded.
 
+use std::net::{TcpListener, TcpStream};
+
 use gateway_tests::{
+    Gateway, ServerEntry,
     http::{Message, answer, call, request_to, result},
-    raw::Wire,
+    raw::{Stub, Wire},
     refusal::Refusal,
 };
 use serde_json::json;
@@ -99,6 +102,40 @@ fn what_is_read_strictly_when_captured_is_read_strictly_here() -> Result {
     let record = refusal.record.map(|record| record.body().clone()).unwrap_or_default();
     assert_eq!((&record["server"], &record["http"]["requested"]), (&json!("vault"), &json!("/vault/mcp")));
     refused(&scene, &scene.ask("GET", "/vault/page", "", b"")?, 403, "not-mcp")?;
+    Ok(())
+}
+
+/// No record, no action: it is one pipeline.
+#[test]
+fn a_call_that_cannot_be_recorded_is_not_forwarded() -> Result {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}/mcp", listener.local_addr()?);
+    let server = Stub::on(listener, |request| answer(&result(&request.json().unwrap_or_default()["id"])));
+    // Room for one segment of 4 MiB.
+    let gateway = Gateway::at_an_endpoint().server(ServerEntry::new("vault", &url)).section("[audit]\nmax_total = \"5MiB\"").start()?;
+    let endpoint = crate::address_of(&gateway)?;
+    let ask = |id: u64| -> anyhow::Result<Message> {
+        let mut message = call(id);
+        message["params"]["arguments"]["filler"] = json!("x".repeat(200_000));
+        let body = message.to_string();
+        let fields = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        let mut wire = Wire::new(TcpStream::connect(endpoint)?)?;
+        wire.send(request_to(&endpoint.to_string(), "POST", "/vault", &fields, body.as_bytes()))?;
+        wire.message()
+    };
+    let mut last = ask(1)?;
+    for id in 2..30 {
+        if last.status() != 200 {
+            break;
+        }
+        last = ask(id)?;
+    }
+    assert_eq!(last.status(), 503, "6 MB of records fit into 5 MiB");
+    let seen = server.seen().len();
+    let answer = ask(99)?;
+    assert_eq!((answer.status(), Refusal::read(&gateway, &answer.body)?.reason.as_str()), (503, "audit-unavailable"));
+    assert_eq!(server.seen().len(), seen, "the server has seen a call that is not on record");
+    gateway.verify()?.ok()?;
     Ok(())
 }
 
