@@ -80,6 +80,12 @@ pub enum AppendError {
     Closed,
 }
 
+/// What has become of records that were left, at once.
+enum Settled {
+    Now(Result<(), AppendError>),
+    Later(oneshot::Receiver<Result<(), AppendError>>),
+}
+
 /// A way to append to the log; clone it freely. Works from any thread and any runtime.
 #[derive(Clone)]
 pub struct Appender {
@@ -124,12 +130,26 @@ impl Appender {
     }
 
     /// Appends a record that nothing waits for. It stands before every record that is appended later, and is written with the next one,
-    /// or soon.
+    /// by [`Appender::settle`], or within about a second.
     ///
     /// # Errors
     /// [`AppendError`]: it was not even queued, and what it stands for must not happen.
     pub fn append_behind(&self, entry: Entry, durability: Durability) -> Result<(), AppendError> {
         self.place(entry, durability, Manner::Behind).map(drop)
+    }
+
+    /// Waits until what [`Appender::append_behind`] has left is written.
+    ///
+    /// # Errors
+    /// [`AppendError`]: what those records stand for must not happen.
+    pub fn settle(&self) -> impl Future<Output = Result<(), AppendError>> + Send + 'static + use<> {
+        let settled = self.shared.settle();
+        async move {
+            match settled {
+                Settled::Now(written) => written,
+                Settled::Later(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
+            }
+        }
     }
 
     /// Whether so much is waiting to be written that a caller who need not wait should.
@@ -244,7 +264,7 @@ struct Desk {
 }
 
 impl Shared {
-    pub(super) fn new(id: LogId, pen: Pen, committed: watch::Sender<Committed>, max_queued: u64, max_body: u64) -> Shared {
+    pub(super) fn new(id: LogId, committed: watch::Sender<Committed>, max_queued: u64, max_body: u64) -> Shared {
         Shared {
             id,
             state: ArcSwap::from_pointee(LogState::Ok),
@@ -253,7 +273,7 @@ impl Shared {
             max_body,
             wanted: Notify::new(),
             committed,
-            desk: Mutex::new(Desk { pen: Some(pen), missed: false, queue: Vec::new(), closed: false }),
+            desk: Mutex::new(Desk { pen: None, missed: false, queue: Vec::new(), closed: false }),
         }
     }
 
@@ -269,20 +289,38 @@ impl Shared {
         Ok(seq)
     }
 
-    /// Leaves one record with the pen. The writer, or whoever has the pen next, writes it with what has come by then.
+    /// Leaves one record with the pen. Whoever has the pen next writes it with what has come by then.
     fn note_here(&self, pen: &mut Pen, entry: &Entry, body_sha256: Sha256) -> Answer {
         const ENOUGH: usize = 64 << 10;
-        let is_first = pen.waiting() == 0;
         let seq = pen.put(entry, body_sha256);
         if pen.waiting() >= ENOUGH {
             self.write_out(pen)?;
-        } else if is_first {
+        } else if pen.is_ahead() {
             self.wanted.notify_one();
         }
         Ok(seq)
     }
 
-    fn write_out(&self, pen: &mut Pen) -> Result<(), AppendError> {
+    fn settle(&self) -> Settled {
+        let mut desk = self.desk();
+        if desk.closed {
+            return Settled::Now(Err(AppendError::Closed));
+        }
+        let is_idle = desk.queue.is_empty();
+        if let Some(pen) = desk.pen.as_mut().filter(|_| is_idle) {
+            return Settled::Now(if pen.waiting() > 0 { self.write_out(pen) } else { Ok(()) });
+        }
+        let (done, answer) = oneshot::channel();
+        desk.queue.push(Job::Settle(done));
+        drop(desk);
+        self.wanted.notify_one();
+        Settled::Later(answer)
+    }
+
+    pub(super) fn write_out(&self, pen: &mut Pen) -> Result<(), AppendError> {
+        if let Err(latched @ AppendError::Latched { .. }) = self.denied() {
+            return Err(latched);
+        }
         let lines = pen.take();
         if let Err(error) = pen.cache(&lines) {
             self.latch(&pen.at.path, "cannot be written", &error);
@@ -342,8 +380,7 @@ impl Shared {
     }
 
     pub(super) fn is_wanted(&self) -> bool {
-        let desk = self.desk();
-        !desk.queue.is_empty() || desk.pen.as_ref().is_some_and(|pen| pen.waiting() > 0)
+        !self.desk().queue.is_empty()
     }
 
     pub(super) fn take_jobs(&self) -> Vec<Job> {
@@ -368,8 +405,10 @@ impl Shared {
             std::mem::take(&mut desk.queue)
         };
         for job in left {
-            if let Job::Append(pending) = job {
-                self.answer(pending, Err(AppendError::Closed));
+            match job {
+                Job::Append(pending) => self.answer(pending, Err(AppendError::Closed)),
+                Job::Settle(done) => _ = done.send(Err(AppendError::Closed)),
+                Job::Prepared(_) | Job::Close => {}
             }
         }
     }
@@ -405,6 +444,8 @@ pub(super) struct Pending {
 /// What the writer is told.
 pub(super) enum Job {
     Append(Pending),
+    /// Everything before it is to be written.
+    Settle(oneshot::Sender<Result<(), AppendError>>),
     /// The preparing thread has tried to make the next segment.
     Prepared(io::Result<()>),
     Close,

@@ -193,8 +193,7 @@ impl Log {
         let (committed_to, committed) = watch::channel(at);
         let segment_path = position.path.clone();
         let pen = Pen::new(id.clone(), boot, position).doing("opened for writing", &segment_path)?;
-        let shared =
-            Arc::new(Shared::new(id, pen, committed_to, options.max_queued_bytes, options.segment_size - RESERVE - HEAD_MAX as u64));
+        let shared = Arc::new(Shared::new(id, committed_to, options.max_queued_bytes, options.segment_size - RESERVE - HEAD_MAX as u64));
         let told = shared.clone();
         let tell = move |made| told.tell(Job::Prepared(made));
         let preparer = Preparer::start(dir.clone(), options.segment_size, options.max_total_bytes, options.retry_full, tell)
@@ -215,7 +214,7 @@ impl Log {
                     }
                 };
                 let _ = ready.send(Ok(driver));
-                runtime.block_on(writer.run(runtime.mode()))
+                runtime.block_on(writer.run(pen, runtime.mode()))
             })
             .doing("given a thread that writes", dir)?;
         let driver =

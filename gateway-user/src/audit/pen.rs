@@ -146,7 +146,7 @@ impl Pen {
         Ok(())
     }
 
-    /// Lines that were written are in the cache only. True when all before were on disk: somebody must see to the flush.
+    /// Lines are not on disk yet. True when all before were: somebody must see to the flush.
     pub(super) fn is_ahead(&mut self) -> bool {
         let clean = self.unflushed.is_none();
         self.unflushed.get_or_insert_with(Instant::now);

@@ -56,9 +56,10 @@ struct Work {
 
 impl Writer {
     /// Runs until [`Job::Close`].
-    pub(super) async fn run(self, mode: Mode) -> Result<(), AppendError> {
+    ///
+    /// The pen is on the desk only after what the log itself owes is written.
+    pub(super) async fn run(self, mut pen: Pen, mode: Mode) -> Result<(), AppendError> {
         let shared = self.shared.clone();
-        let Some(mut pen) = shared.take_pen() else { return Err(AppendError::Closed) };
         let output = match Output::open(&pen.at.path, mode) {
             Ok(output) => output,
             Err(error) => {
@@ -84,7 +85,7 @@ impl Work {
                     None => shared.wanted.notified().await,
                     Some(due) => match timeout_at(due, shared.wanted.notified()).await {
                         Ok(()) => {}
-                        Err(_) => self.flush_aside().await,
+                        Err(_) => self.flush().await,
                     },
                 }
                 continue;
@@ -127,6 +128,10 @@ impl Work {
             match job {
                 Job::Append(pending) if self.closing => self.w.shared.answer(pending, Err(AppendError::Closed)),
                 Job::Append(pending) => self.append(pending, pen).await,
+                Job::Settle(done) => {
+                    self.write(pen).await;
+                    let _ = done.send(self.w.shared.denied());
+                }
                 Job::Prepared(_) => {}
                 Job::Close => self.closing = true,
             }
@@ -216,7 +221,7 @@ impl Work {
     }
 
     async fn flush_to_disk(&mut self, pen: &mut Pen) {
-        if pen.unflushed.is_none() || matches!(&**self.w.shared.state.load(), LogState::Latched(_)) {
+        if pen.unflushed.take().is_none() || matches!(&**self.w.shared.state.load(), LogState::Latched(_)) {
             return;
         }
         match self.output.sync().await {
@@ -231,19 +236,16 @@ impl Work {
     }
 
     /// Flushes what was written up to now, while others go on writing.
-    async fn flush_aside(&mut self) {
+    async fn flush(&mut self) {
         let shared = self.w.shared.clone();
         let begun = shared.with_pen(|pen| {
-            // What waits to be written is flushed when it is.
-            let all_written = pen.waiting() == 0;
-            all_written.then(|| {
-                pen.unflushed = None;
-                (pen.committed(), pen.at.path.clone())
-            })
+            let written = if pen.waiting() > 0 { shared.write_out(pen) } else { Ok(()) };
+            pen.unflushed = None;
+            written.map(|()| (pen.committed(), pen.at.path.clone()))
         });
         let (committed, path) = match begun {
-            Some(Some(begun)) => begun,
-            Some(None) => return,
+            Some(Ok(begun)) => begun,
+            Some(Err(_)) => return,
             // Somebody writes through, which flushes too.
             None => return shared.wanted.notified().await,
         };

@@ -12,7 +12,7 @@ use super::{
     stream::Side,
 };
 use crate::{
-    audit::{Effect, Entry, Kind, Payload},
+    audit::{Durability, Effect, Entry, Kind, Payload},
     mcp::{self, Message, Response},
     wire::{
         http1::{BodyDecoder, Framing, LAST_CHUNK, Method, ResponseHead},
@@ -46,14 +46,14 @@ impl Connection {
                     }
                 };
                 if !ready.is_empty() && waits_for_record(&event) {
-                    self.give(std::mem::take(&mut ready)).await?;
+                    self.release(std::mem::take(&mut ready), flight).await?;
                 }
                 match self.event(head.status, &mut event, flight).await {
                     Ok(()) => ready.extend(pack(event.raw)),
                     Err(refusal) => return Err(self.cut_events(ready, refusal, chunked, flight).await),
                 }
             }
-            self.give(std::mem::take(&mut ready)).await?;
+            self.release(std::mem::take(&mut ready), flight).await?;
             match self.piece(server, decoder, flight).await {
                 Ok(Some(piece)) => splitter.push(piece),
                 Ok(None) => break,
@@ -81,12 +81,20 @@ impl Connection {
         if chunked {
             ready.push(Bytes::from_static(LAST_CHUNK));
         }
-        self.give(ready).await?;
+        self.release(ready, flight).await?;
         Ok(if keep_alive { Next::Another } else { Next::Close })
     }
 
+    /// Gives events to the client, once the records of all of them are written.
+    async fn release(&mut self, ready: Vec<Bytes>, flight: &mut Flight) -> Result<(), Lost> {
+        if std::mem::take(&mut flight.noted) {
+            self.worker.shared.audit.settle().await.map_err(|error| Lost::Cut(error.into()))?;
+        }
+        self.give(ready).await
+    }
+
     /// Ends a stream of events with an error that the client can read.
-    async fn cut_events(&mut self, mut ready: Vec<Bytes>, refusal: Refusal, chunked: bool, flight: &Flight) -> Lost {
+    async fn cut_events(&mut self, mut ready: Vec<Bytes>, refusal: Refusal, chunked: bool, flight: &mut Flight) -> Lost {
         for call in &flight.open {
             let mut event = BytesMut::from(&b"data: "[..]);
             let told = Refusal { id: Some(call.id.clone()), message: refusal.message.clone(), ..refusal };
@@ -97,7 +105,7 @@ impl Connection {
         if chunked {
             ready.push(Bytes::from_static(LAST_CHUNK));
         }
-        match self.give(ready).await {
+        match self.release(ready, flight).await {
             Ok(()) => {
                 // It has been told: that must not be taken from it.
                 self.client.resets(false);
@@ -197,15 +205,18 @@ impl Connection {
         self.record(Kind::Message, &body, Effect::None).await.map_err(Refusal::from)
     }
 
-    /// Records a message that has no effect: its record stands before that of the answer, and nothing waits for it.
-    async fn note(&self, message: Option<&Message>, data: &[u8], flight: &Flight) -> Result<(), Refusal> {
+    /// Records a message that has no effect: its record is with the kernel before the message is released, and stands before that of the
+    /// answer.
+    async fn note(&self, message: Option<&Message>, data: &[u8], flight: &mut Flight) -> Result<(), Refusal> {
         let audit = &self.worker.shared.audit;
         if audit.is_behind() {
             // A server that floods its client waits for the disk.
             return self.said(message, data, flight).await.map(drop);
         }
         let body = record::bytes(&self.message(message, data, flight));
-        audit.append_behind(Entry { kind: Kind::Message, body, effect: Effect::None }, self.config().durability).map_err(Refusal::from)
+        flight.noted = true;
+        // Nothing waits for the disk, whatever the server's setting is.
+        audit.append_behind(Entry { kind: Kind::Message, body, effect: Effect::None }, Durability::Os).map_err(Refusal::from)
     }
 
     fn message<'a>(&'a self, message: Option<&'a Message>, data: &'a [u8], flight: &'a Flight) -> record::Message<'a> {
@@ -239,7 +250,7 @@ impl Connection {
     }
 }
 
-/// Events that carry nothing to wait for leave together with those before them.
+/// Whether the events before it should leave first: a notification, which nothing waits for, leaves together with them. It has no id.
 fn waits_for_record(event: &Event) -> bool {
-    event.data.is_some()
+    event.data.as_ref().is_some_and(|data| memchr::memmem::find(data, b"\"id\"").is_some())
 }

@@ -60,6 +60,8 @@ pub(super) struct Flight {
     pub tls: Option<Rc<record::Tls>>,
     /// The record of the request's outcome is written.
     pub closed: bool,
+    /// Notifications were recorded, and it is not certain yet that their records are written.
+    pub noted: bool,
     /// The server has taken the whole request: only then may its connection carry another.
     pub sent: bool,
     /// Host and target of the request: what relative URLs in its answer are relative to.
@@ -97,6 +99,7 @@ impl Connection {
             reached: None,
             tls: None,
             closed: false,
+            noted: false,
             sent: false,
             host: self.host(head),
             target: head.target.clone(),

@@ -188,7 +188,10 @@ fn what_nothing_waits_for_is_written_with_what_follows_and_soon_without() {
     (0..50).for_each(note);
     assert_eq!(append(&appender, "{\"n\":50}", Effect::None, Durability::Os), Ok(50));
     assert_eq!(records(dir.path()).len(), 51, "they stand before what was appended later");
-    (51..60).for_each(note);
+    (51..55).for_each(note);
+    block_on(appender.settle()).unwrap();
+    assert_eq!(records(dir.path()).len(), 55, "they are settled");
+    (55..60).for_each(note);
     let give_up = std::time::Instant::now() + Duration::from_secs(10);
     while records(dir.path()).len() < 60 {
         assert!(std::time::Instant::now() < give_up, "nothing followed, and they were not written");
