@@ -30,6 +30,7 @@ pub(super) async fn run(connection: &mut Connection, protocol: &'static str, sni
         Ok(seq) => seq,
         Err(error) => return connection.refuse(&Refusal::from(error), None, &[]).await,
     };
+    let _under_way = connection.worker.exchanges.clone();
     let shared = connection.worker.shared.clone();
     let result = match upstream::dial(&shared, original).await {
         Ok(mut server) => copy(&mut connection.client, &mut server, shared.config.limits.idle_timeout).await,

@@ -53,12 +53,12 @@ pub(super) struct Worker {
     pub pool: RefCell<Pool>,
     /// Resolves when the gateway begins to drain.
     pub drained: SharedFuture<oneshot::Receiver<()>>,
-    /// Held by each exchange that is under way.
+    /// Held by each exchange, and each copy of bytes, that is under way.
     pub exchanges: Rc<()>,
 }
 
 impl Worker {
-    /// Whether no more than one exchange is under way: then nobody waits while this thread waits for the disk.
+    /// Whether no more than one is under way: then nobody waits while this thread waits for the disk.
     pub(super) fn is_alone(&self) -> bool {
         Rc::strong_count(&self.exchanges) <= 2
     }
