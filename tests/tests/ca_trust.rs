@@ -166,6 +166,60 @@ fn every_runtime_trusts_us_after_trust_and_none_before_it_or_after_untrust() -> 
     Ok(())
 }
 
+/// What makes a host's store one of Red Hat's kind. The program that takes authorities over is theirs (p11-kit), which Debian has too and
+/// lets look elsewhere; `update-ca-trust` calls it as their package ca-certificates does. Runtimes are led to where theirs look.
+const RED_HAT: &str = r#"
+pki=/etc/pki/ca-trust
+mkdir -p $pki/source/anchors $pki/extracted/pem $pki/extracted/openssl $pki/extracted/java /usr/share/pki/ca-trust-source/anchors
+cp -L /etc/ssl/certs/ca-certificates.crt /usr/share/pki/ca-trust-source/anchors/all.pem
+sed -i "s|^x-init-reserved:.*|x-init-reserved: paths=$pki/source:/usr/share/pki/ca-trust-source|" /usr/share/p11-kit/modules/p11-kit-trust.module
+cat >/usr/bin/update-ca-trust <<'END'
+#!/bin/sh -e
+export P11_KIT_NO_USER_CONFIG=1
+extract() { p11-kit extract --overwrite "$@"; }
+to=/etc/pki/ca-trust/extracted
+extract --format=openssl-bundle --filter=certificates --comment $to/openssl/ca-bundle.trust.crt
+extract --format=pem-bundle --filter=ca-anchors --comment --purpose server-auth $to/pem/tls-ca-bundle.pem
+extract --format=java-cacerts --filter=ca-anchors --purpose server-auth $to/java/cacerts
+END
+chmod 755 /usr/bin/update-ca-trust
+update-ca-trust extract
+rm -r /etc/ssl/certs /usr/local/share/ca-certificates /etc/ca-certificates.conf
+mkdir -p /etc/ssl/certs/java
+ln -sf $pki/extracted/pem/tls-ca-bundle.pem /etc/ssl/certs/ca-certificates.crt
+ln -sf $pki/extracted/pem/tls-ca-bundle.pem /usr/lib/ssl/cert.pem
+ln -sf $pki/extracted/java/cacerts /etc/ssl/certs/java/cacerts
+"#;
+
+#[test]
+fn on_a_store_of_red_hats_kind_every_runtime_trusts_us_after_trust_and_none_after_untrust() -> anyhow::Result<()> {
+    ensure!(needs::on_path("trust"), "p11-kit is not installed: `cargo xtask test` does that");
+    const STORE: &str = "cd /etc/pki/ca-trust; ls -R source; sha256sum extracted/pem/* extracted/openssl/*";
+    let host = Host::new()?;
+    host.make_authority()?;
+    host.sh(RED_HAT)?;
+    let before = host.sh(STORE)?;
+    let has_java = host.sh("command -v java || true")?.contains("java");
+    let (code, rows) = host.check()?;
+    assert!(code == Some(1) && rows.iter().all(|row| row.by_itself == "no"), "{rows:?}");
+
+    let said = host.trust(&[])?.ok()?.stdout;
+    assert!(said.contains("update-ca-trust extract"), "{said}");
+    assert!(said.contains("linked /etc/mcp-gateway/ca-bundle.pem"), "the system's own bundle has it: {said}");
+    let (code, rows) = host.check()?;
+    assert_eq!(code, Some(0), "{rows:?}");
+    let of_the_system = [("curl", ""), ("python3", "ssl"), ("java", "")];
+    for (name, library) in of_the_system.iter().filter(|(name, _)| *name != "java" || has_java) {
+        assert!(verdicts(&rows, name, library)?.iter().all(|(by_itself, _)| *by_itself == "yes"), "{name} {library}: {rows:?}");
+    }
+
+    let untrust = host.ca(&["untrust", "--root", &host.root().display().to_string()])?.ok()?.stdout;
+    assert_eq!(host.sh(STORE)?, before, "{untrust}");
+    let (code, rows) = host.check()?;
+    assert!(code == Some(1) && rows.iter().all(|row| row.by_itself == "no"), "{rows:?}");
+    Ok(())
+}
+
 #[test]
 fn one_runtime_that_does_not_trust_us_or_trusts_anybody_is_an_answer_of_no() -> anyhow::Result<()> {
     let host = Host::new()?;

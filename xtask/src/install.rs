@@ -15,13 +15,14 @@ use crate::run::{self, step};
 /// Debian packages that the demo and the tests use, and a program of each that tells whether it is there.
 const PACKAGES: [(&str, &str); 3] = [("iproute2", "ip"), ("util-linux", "setpriv"), ("curl", "curl")];
 /// Those that only the tests use.
-const TEST_PACKAGES: [(&str, &str); 6] = [
+const TEST_PACKAGES: [(&str, &str); 7] = [
     ("python3-venv", "python3"),
     ("nodejs", "node"),
     ("npm", "npm"),
     ("nginx-light", "nginx"),
     ("openssl", "openssl"),
     ("ca-certificates", "update-ca-certificates"),
+    ("p11-kit", "trust"),
 ];
 
 /// Installs what is missing for the demo, as root. What is missing even so, the demo names.
