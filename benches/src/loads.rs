@@ -32,6 +32,7 @@ const ALL: &[&str] = &[
     "direct",
     "gateway-os",
     "gateway-sync",
+    "gateway-busy",
     "endpoint",
     "nginx",
     "haproxy",
@@ -44,7 +45,7 @@ const ALL: &[&str] = &[
 ];
 const FEW: &[&str] = &["direct", "gateway-os", "nginx", "haproxy", "envoy", "direct-https", "gateway-https", "nginx-https"];
 const FEW_AND_SYNC: &[&str] =
-    &["direct", "gateway-os", "gateway-sync", "nginx", "haproxy", "envoy", "direct-https", "gateway-https", "nginx-https"];
+    &["direct", "gateway-os", "gateway-sync", "gateway-busy", "nginx", "haproxy", "envoy", "direct-https", "gateway-https", "nginx-https"];
 
 /// All of them.
 pub const LOADS: [Load; 7] = [

@@ -16,11 +16,14 @@ const NAME: &str = "bench";
 /// What is the default in production and not in tests.
 const SEGMENT: &str = "64MiB";
 
+/// A worker looks for work so long before it sleeps.
+pub(super) const BUSY: &str = "[workers]\nbusy_poll = \"50us\"\n";
+
 /// Captured by the kernel: its clients connect to the server's own address.
-pub(super) fn captured(upstream: &Upstream, secure: bool, durability: &str) -> anyhow::Result<Contestant> {
+pub(super) fn captured(upstream: &Upstream, secure: bool, durability: &str, settings: &str) -> anyhow::Result<Contestant> {
     let clients = Cgroup::new()?;
     let setup = Gateway::over(&clients).server(server(upstream, secure).durability(durability)).hosts(upstream.names.path());
-    let gateway = setup.segment(SEGMENT).start()?;
+    let gateway = setup.segment(SEGMENT).section(settings).start()?;
     let (address, trust) = if secure { (upstream.https, Some(gateway.ca_file())) } else { (upstream.http, None) };
     running(gateway, target(upstream, address, trust), Some(clients))
 }

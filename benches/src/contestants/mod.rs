@@ -35,16 +35,17 @@ pub struct Entry {
 }
 
 /// All of them. What is captured, and what is called at an endpoint, has durability `os` unless its name says `sync`.
-pub const ENTRIES: [Entry; 12] = [
+pub const ENTRIES: [Entry; 13] = [
     Entry { name: "direct", secure: false, peer: None, start: |upstream, _| direct(upstream, false) },
-    Entry { name: "gateway-os", secure: false, peer: None, start: |upstream, _| gateway::captured(upstream, false, "os") },
-    Entry { name: "gateway-sync", secure: false, peer: None, start: |upstream, _| gateway::captured(upstream, false, "sync") },
+    Entry { name: "gateway-os", secure: false, peer: None, start: |upstream, _| gateway::captured(upstream, false, "os", "") },
+    Entry { name: "gateway-sync", secure: false, peer: None, start: |upstream, _| gateway::captured(upstream, false, "sync", "") },
+    Entry { name: "gateway-busy", secure: false, peer: None, start: |upstream, _| gateway::captured(upstream, false, "os", gateway::BUSY) },
     Entry { name: "endpoint", secure: false, peer: None, start: |upstream, _| gateway::endpoint(upstream, false) },
     Entry { name: "nginx", secure: false, peer: Some(&NGINX), start: |upstream, program| nginx::start(upstream, program, false) },
     Entry { name: "haproxy", secure: false, peer: Some(&HAPROXY), start: |upstream, program| haproxy::start(upstream, program, false) },
     Entry { name: "envoy", secure: false, peer: Some(&ENVOY), start: envoy::start },
     Entry { name: "direct-https", secure: true, peer: None, start: |upstream, _| direct(upstream, true) },
-    Entry { name: "gateway-https", secure: true, peer: None, start: |upstream, _| gateway::captured(upstream, true, "os") },
+    Entry { name: "gateway-https", secure: true, peer: None, start: |upstream, _| gateway::captured(upstream, true, "os", "") },
     Entry { name: "endpoint-https", secure: true, peer: None, start: |upstream, _| gateway::endpoint(upstream, true) },
     Entry { name: "nginx-https", secure: true, peer: Some(&NGINX), start: |upstream, program| nginx::start(upstream, program, true) },
     Entry { name: "haproxy-https", secure: true, peer: Some(&HAPROXY), start: |upstream, program| haproxy::start(upstream, program, true) },
