@@ -15,7 +15,7 @@
 //! The main path: [`Appender::append`] hashes the body on the caller's thread. With [`Durability::Os`] it takes the pen that lies
 //! there, numbers, chains and writes the record itself, a copy into the kernel's cache. With [`Durability::Sync`] it queues it; the
 //! writer (one thread, tokio-uring) takes the pen, numbers and chains what is queued, writes it in one go that ends on the disk,
-//! and wakes every caller. [`verify`] reads the files back and believes nothing but the bytes.
+//! and wakes every caller. [`verify()`] reads the files back and believes nothing but the bytes.
 //! The format is `docs/audit-format.md`; [`format`](mod@format) is that page as code, and does no I/O.
 
 mod append;
