@@ -30,6 +30,7 @@ fn records(dir: &std::path::Path) -> Vec<Value> {
 }
 
 #[test]
+#[expect(clippy::await_holding_refcell_ref, reason = "it is what makes the fault")]
 fn a_fault_in_an_exchange_ends_its_connection_and_closes_its_request_on_record() {
     let temp = tempfile::tempdir().unwrap();
     let toml = format!(

@@ -17,7 +17,7 @@ const OTHER: &str = "other.clinic.internal";
 /// A directory for an authority, not there yet.
 struct Place {
     _temp: tempfile::TempDir,
-    dir: std::path::PathBuf,
+    dir: PathBuf,
 }
 
 impl Place {
