@@ -18,7 +18,9 @@ use crate::{
     audit::{Digest, Effect, Kind, Payload},
     mcp::{self, Message, Response},
     wire::{
-        http1::{BodyDecoder, CHUNK_END, Decoded, Framing, LAST_CHUNK, ResponseHead, Rewrite, write_chunk_head, write_response_head},
+        http1::{
+            BodyDecoder, BodyError, CHUNK_END, Decoded, Framing, LAST_CHUNK, ResponseHead, Rewrite, write_chunk_head, write_response_head,
+        },
         media::{content_encoding, media_type},
     },
 };
@@ -249,15 +251,14 @@ impl Connection {
 
     /// The next piece of the server's body; `None` at its end.
     pub(super) async fn piece(&mut self, server: &mut Side, decoder: &mut BodyDecoder, flight: &Flight) -> Result<Option<Bytes>, Lost> {
-        let broken = |message: String| Lost::Answer(Refusal::upstream(message, RAN));
         loop {
-            match decoder.decode(&mut server.buf).map_err(|error| broken(format!("the server's answer cannot be read: {error}")))? {
+            match decoder.decode(&mut server.buf).map_err(|error| Lost::Answer(unreadable(&error)))? {
                 Decoded::Data(piece) => return Ok(Some(piece)),
                 Decoded::End { .. } => return Ok(None),
                 Decoded::NeedMore if server.ended() => {
                     return match decoder.finish_on_eof() {
                         Ok(()) => Ok(None),
-                        Err(_) => Err(broken("the server closed the connection inside its answer".into())),
+                        Err(_) => Err(Lost::Answer(Refusal::upstream("the server closed the connection inside its answer", RAN))),
                     };
                 }
                 Decoded::NeedMore => self.wait(server, flight).await?.map_err(|error| Lost::Answer(unreachable_server(&error)))?,
@@ -305,6 +306,10 @@ fn framing_for(head: &ResponseHead, flight: &Flight) -> (Framing, bool) {
         Framing::Chunked | Framing::UntilClose if flight.chunks => (Framing::Chunked, flight.keep_alive),
         Framing::Chunked | Framing::UntilClose => (Framing::UntilClose, false),
     }
+}
+
+pub(super) fn unreadable(error: &BodyError) -> Refusal {
+    Refusal::upstream(format!("the server's answer cannot be read: {error}"), RAN)
 }
 
 pub(super) fn after_head(lost: Lost) -> Lost {

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    answer::{Answered, after_head, chunk},
+    answer::{Answered, after_head, chunk, unreadable},
     connection::{Connection, Next},
     forward::{Flight, Lost, RAN},
     record::{self, Call},
@@ -15,7 +15,7 @@ use crate::{
     audit::{Durability, Effect, Entry, Kind, Payload},
     mcp::{self, Message, Response},
     wire::{
-        http1::{BodyDecoder, Framing, LAST_CHUNK, Method, ResponseHead},
+        http1::{BodyDecoder, Decoded, Framing, LAST_CHUNK, Method, ResponseHead},
         sse::{Event, Splitter},
     },
 };
@@ -53,7 +53,20 @@ impl Connection {
                     Err(refusal) => return Err(self.cut_events(ready, refusal, chunked, flight).await),
                 }
             }
+            // Events that came together leave together, and the end with the last.
+            let broken = match decoder.decode(&mut server.buf) {
+                Ok(Decoded::Data(piece)) => {
+                    splitter.push(piece);
+                    continue;
+                }
+                Ok(Decoded::End { .. }) => break,
+                Ok(Decoded::NeedMore) => None,
+                Err(error) => Some(error),
+            };
             self.release(std::mem::take(&mut ready), flight).await?;
+            if let Some(error) = broken {
+                return Err(Lost::Broken(unreadable(&error)));
+            }
             match self.piece(server, decoder, flight).await {
                 Ok(Some(piece)) => splitter.push(piece),
                 Ok(None) => break,

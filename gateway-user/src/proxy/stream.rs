@@ -275,7 +275,7 @@ impl Writes {
 
     /// Sends as much as can be sent without waiting; the rest stays in `pieces`.
     fn offer(&self, pieces: &mut Vec<Bytes>) -> io::Result<()> {
-        const MOST: usize = 16;
+        const MOST: usize = 64;
         while !pieces.is_empty() {
             let mut slices = [IoSlice::new(&[]); MOST];
             for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
