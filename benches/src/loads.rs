@@ -75,3 +75,21 @@ impl Load {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contestants::ENTRIES;
+
+    #[test]
+    fn every_load_compares_contestants_that_there_are_and_what_they_are_measured_against() {
+        for load in &LOADS {
+            for name in load.contestants {
+                let entry = ENTRIES.iter().find(|entry| entry.name == *name);
+                let entry = entry.unwrap_or_else(|| unreachable!("{}: no contestant `{name}`", load.name));
+                assert!(entry.baselines().iter().all(|base| load.contestants.contains(base)), "{}: {name} has no baseline", load.name);
+            }
+        }
+        assert!(ENTRIES.iter().all(|entry| LOADS[0].contestants.contains(&entry.name)), "the first load compares all");
+    }
+}
