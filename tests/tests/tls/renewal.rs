@@ -174,6 +174,22 @@ fn a_server_of_an_authority_that_is_no_longer_trusted_gets_no_more_calls() -> Re
     Ok(())
 }
 
+/// An authority that is taken out of the system's store vouches for nobody any more, and one that is put in does.
+#[test]
+fn the_systems_store_is_kept_up_with() -> Result {
+    let (store, other) = (Pki::new()?, Pki::named("Another authority")?);
+    let mut stage = Stage::secure(&store, |_| ServerEntry::new("server", &format!("https://{HOST}/mcp")), "")?;
+    let _server = stage.serve_securely(tls::server(&other.server(&[HOST])?)?, Ending::Said, answers)?;
+    stage.gateway.drain()?;
+    stage.gateway.env("SSL_CERT_FILE", store.ca_file());
+    stage.gateway.run()?;
+    assert_eq!(failed(&mut stage)?.reason, "upstream-tls");
+    fs::copy(other.ca_file(), store.ca_file())?;
+    renewed(&stage.gateway, 1)?;
+    called(&mut stage)?;
+    Ok(())
+}
+
 #[test]
 fn a_server_is_shown_the_certificate_that_is_there_now() -> Result {
     let (pki, clients, strangers) = (Pki::new()?, Pki::named("Of clients")?, Pki::named("Of strangers")?);
