@@ -29,19 +29,21 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Waits until so many things have been read anew, and nothing is behind its files.
-fn renewed(gateway: &Gateway, count: u32) -> Result {
-    let is_it = || gateway.metric("mcp_gateway_tls_renewed_total").is_ok_and(|renewed| (renewed - f64::from(count)).abs() < 0.5);
-    wait_until("what has changed to be read", LIMIT, is_it).with_context(|| gateway.said())?;
-    assert!(gateway.metric("mcp_gateway_tls_outdated")? < 0.5);
-    Ok(())
+fn renewed(gateway: &Gateway, count: usize) -> Result {
+    let metric = |name: &str| gateway.metric(name).map(|value| value.to_string()).unwrap_or_default();
+    let is_said = || gateway.said().matches("read anew: ").count() == count;
+    let is_it = || is_said() && metric("mcp_gateway_tls_renewed_total") == count.to_string() && metric("mcp_gateway_tls_outdated") == "0";
+    wait_until("what has changed to be read", LIMIT, is_it).with_context(|| gateway.said())
 }
 
-/// Waits until something was found that cannot be used, and says so.
-fn is_behind(gateway: &Gateway, said: &str) -> Result {
-    wait_until("what cannot be used to be found", LIMIT, || gateway.metric("mcp_gateway_tls_outdated").is_ok_and(|count| count > 0.5))?;
-    let log = gateway.said();
-    assert!(log.contains("what was read before stays in force") && log.contains(said), "{said}: {log}");
-    Ok(())
+/// Waits until something was found that cannot be used, and is said to be so.
+fn is_behind(gateway: &Gateway, why: &str) -> Result {
+    let is_counted = || gateway.metric("mcp_gateway_tls_outdated").is_ok_and(|count| count > 0.5);
+    let is_said = || {
+        let log = gateway.said();
+        log.lines().any(|line| line.contains("what was read before stays in force") && line.contains(why))
+    };
+    wait_until("what cannot be used to be found", LIMIT, || is_counted() && is_said()).with_context(|| gateway.said())
 }
 
 /// What clients of this gateway are to trust now, in a file: only the newest root, unless all are asked for.
