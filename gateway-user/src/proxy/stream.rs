@@ -33,7 +33,7 @@ const SMALL: usize = 16 << 10;
 /// How long the last record of a connection, which only says that it ends, may take to leave.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
-type Reading = Pin<Box<dyn Future<Output = BufResult<usize, BytesMut>>>>;
+type Reading = Pin<Box<dyn Future<Output = (TcpStream, BufResult<usize, BytesMut>)>>>;
 type Tls = Rc<RefCell<Session>>;
 
 /// One side of a connection.
@@ -44,6 +44,8 @@ pub(super) struct Side {
     stream: TcpStream,
     tls: Option<Tls>,
     reading: Option<Reading>,
+    /// The stream as it was last read: it knows whether there was more.
+    read: Option<TcpStream>,
     /// What was received and not yet consumed: plaintext, once there is TLS.
     pub(super) buf: BytesMut,
     ended: bool,
@@ -61,7 +63,7 @@ pub(super) struct Reads<'a>(&'a mut Side);
 
 impl Side {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Side { stream, tls: None, reading: None, buf: BytesMut::new(), ended: false, large: false }
+        Side { stream, tls: None, reading: None, read: None, buf: BytesMut::new(), ended: false, large: false }
     }
 
     /// The peer has sent its last byte.
@@ -125,15 +127,18 @@ impl Side {
 
     /// One read of the socket, and what it holds for us.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = &self.stream;
+        let (stream, read) = (&self.stream, &mut self.read);
         let want = if self.large { LARGE } else { SMALL };
         let reading = self.reading.get_or_insert_with(|| {
-            let mut stream = stream.clone();
+            let mut stream = read.take().unwrap_or_else(|| stream.clone());
             let room = BytesMut::with_capacity(want);
-            Box::pin(async move { stream.read(room).await })
+            Box::pin(async move {
+                let received = stream.read(room).await;
+                (stream, received)
+            })
         });
-        let BufResult(result, room) = std::task::ready!(reading.as_mut().poll(cx));
-        self.reading = None;
+        let (read, BufResult(result, room)) = std::task::ready!(reading.as_mut().poll(cx));
+        (self.reading, self.read) = (None, Some(read));
         wait::arrived();
         let count = result?;
         self.large = count >= SMALL;
@@ -261,10 +266,12 @@ impl Writes {
         within(limit, writing).await?
     }
 
-    /// What the socket takes at once goes by a system call: it would be one more entry of the ring, its completion and a turn of the
-    /// executor. The ring is there for what has to wait.
+    /// Where one call comes after the other, what the socket takes at once goes by a system call: in the ring it would be one more entry,
+    /// its completion and a turn of the executor. Where many come together, one system call sends for all of them.
     async fn put(&self, mut pieces: Vec<Bytes>) -> io::Result<()> {
-        self.offer(&mut pieces)?;
+        if !wait::is_busy() {
+            self.offer(&mut pieces)?;
+        }
         let mut stream = self.stream.clone();
         match pieces.len() {
             0 => Ok(()),
