@@ -3,8 +3,8 @@ use std::num::NonZeroUsize;
 use bytes::{BufMut, BytesMut};
 
 use super::head::plain_decimal;
-use super::sniff::is_token;
 use super::headers::HopByHop;
+use super::sniff::is_token;
 use super::{Framing, Headers, Method, RequestHead, ResponseHead};
 
 /// Follows the data of each chunk.
