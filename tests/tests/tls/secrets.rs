@@ -124,6 +124,15 @@ fn nobody() -> anyhow::Result<(User, tempfile::TempDir)> {
     Ok((user, home))
 }
 
+/// Any program of a user's, which runs.
+fn sleep(user: User, home: &Path) -> anyhow::Result<Proc> {
+    let sleep = Launch::new("sleep").arg("600").user(user).directory(home).start()?;
+    let comm = format!("/proc/{}/comm", sleep.pid());
+    // Until then it is what makes it the user's.
+    wait_until("sleep to run", LIMIT, || fs::read_to_string(&comm).is_ok_and(|name| name.trim() == "sleep"))?;
+    Ok(sleep)
+}
+
 /// Whether a program of that user's, in that folder, leaves a dump when it is ended so.
 fn dumps(mut process: Proc, signal: Signal) -> anyhow::Result<bool> {
     process.signal(signal)?;
@@ -146,9 +155,11 @@ fn a_crash_leaves_no_core_dump() -> Result {
     let names = netns.names(HOST)?;
     for signal in [Signal::ABORT, Signal::SEGV] {
         let (user, home) = nobody()?;
-        let sleep = Launch::new("sleep").arg("600").user(user).directory(home.path()).start()?;
         let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern")?;
-        ensure!(dumps(sleep, signal)?, "no program leaves a dump here, so this proves nothing: kernel.core_pattern is {pattern}");
+        ensure!(
+            dumps(sleep(user, home.path())?, signal)?,
+            "no program leaves a dump here, so this proves nothing: kernel.core_pattern is {pattern}"
+        );
 
         let mut gateway = governing(names.path(), &cgroup)?;
         let killed = pid(gateway.pid()?)?;
@@ -220,10 +231,10 @@ fn its_memory_is_closed_to_others() -> Result {
     let (netns, cgroup) = (Netns::new()?, Cgroup::new()?);
     let names = netns.names(HOST)?;
     let gateway = governing(names.path(), &cgroup)?;
-    let (own, _home) = nobody()?;
+    let (own, home) = nobody()?;
     let other = User { uid: 54_321, gid: 54_321, ptrace: false };
-    let sleep = Launch::new("sleep").arg("600").user(own).start()?;
-    let seen = open_to(own, sleep.pid())?;
+    let beside = sleep(own, home.path())?;
+    let seen = open_to(own, beside.pid())?;
     ensure!(seen.contains(&"mem") && seen.contains(&"maps"), "not even of its own other processes: this proves nothing: {seen:?}");
     for user in [own, other] {
         assert_eq!(open_to(user, gateway.pid()?)?, [] as [&str; 0], "to user {}", user.uid);
