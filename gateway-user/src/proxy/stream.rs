@@ -30,6 +30,9 @@ use crate::tls::{Session, TlsError};
 const LARGE: usize = 256 << 10;
 const SMALL: usize = 16 << 10;
 
+/// So many pieces are sent by one system call; the kernel takes no more than 1,024 (IOV_MAX).
+const MOST: usize = 64;
+
 /// How long the last record of a connection, which only says that it ends, may take to leave.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -268,21 +271,24 @@ impl Writes {
 
     /// Where one call comes after the other, what the socket takes at once goes by a system call: in the ring it would be one more entry,
     /// its completion and a turn of the executor. Where many come together, one system call sends for all of them.
-    async fn put(&self, mut pieces: Vec<Bytes>) -> io::Result<()> {
+    async fn put(&self, pieces: Vec<Bytes>) -> io::Result<()> {
+        let mut pieces = gather(pieces);
         if !wait::is_busy() {
             self.offer(&mut pieces)?;
         }
         let mut stream = self.stream.clone();
-        match pieces.len() {
-            0 => Ok(()),
-            1 => stream.write_all(pieces.swap_remove(0)).await.0,
-            _ => stream.write_vectored_all(pieces).await.0,
+        while pieces.len() > 1 {
+            let rest = pieces.split_off(pieces.len().min(MOST));
+            stream.write_vectored_all(std::mem::replace(&mut pieces, rest)).await.0?;
+        }
+        match pieces.pop() {
+            Some(last) => stream.write_all(last).await.0,
+            None => Ok(()),
         }
     }
 
     /// Sends as much as can be sent without waiting; the rest stays in `pieces`.
     fn offer(&self, pieces: &mut Vec<Bytes>) -> io::Result<()> {
-        const MOST: usize = 64;
         while !pieces.is_empty() {
             let mut slices = [IoSlice::new(&[]); MOST];
             for (slice, piece) in slices.iter_mut().zip(pieces.iter()) {
@@ -354,6 +360,30 @@ impl Writes {
     }
 }
 
+/// Many small pieces in few: to copy them costs less than to point at each.
+fn gather(pieces: Vec<Bytes>) -> Vec<Bytes> {
+    const FEW: usize = 8;
+    const LITTLE: usize = 2 << 10;
+    if pieces.len() <= FEW {
+        return pieces;
+    }
+    let (mut gathered, mut small) = (Vec::new(), BytesMut::new());
+    for piece in pieces {
+        if piece.len() <= LITTLE {
+            small.extend_from_slice(&piece);
+            continue;
+        }
+        if !small.is_empty() {
+            gathered.push(small.split().freeze());
+        }
+        gathered.push(piece);
+    }
+    if !small.is_empty() {
+        gathered.push(small.freeze());
+    }
+    gathered
+}
+
 /// Waits for a future no longer than `limit`; then the error is of kind `TimedOut`. A clock is set only for what has to wait.
 async fn within<F: Future>(limit: Duration, future: F) -> io::Result<F::Output> {
     let mut future = pin!(future);
@@ -366,4 +396,44 @@ async fn within<F: Future>(limit: Duration, future: F) -> io::Result<F::Output> 
         Poll::Pending => over.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read, net::Ipv4Addr, thread};
+
+    use super::*;
+
+    #[test]
+    fn however_many_pieces_arrive_whole_by_a_system_call_and_through_the_ring() -> io::Result<()> {
+        let large = |count: usize| (0..count).map(|n| Bytes::from(vec![u8::try_from(n % 251).unwrap_or(0); 3000 + n])).collect::<Vec<_>>();
+        let small = |count: usize| (0..count).map(|n| Bytes::from(n.to_string())).collect::<Vec<_>>();
+        for pieces in [large(1), large(2500), small(5000), [small(20), large(1), small(3), large(2)].concat()] {
+            let whole = pieces.concat();
+            for busy in [false, true] {
+                let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+                let to = listener.local_addr()?;
+                let peer = thread::spawn(move || {
+                    let mut received = Vec::new();
+                    listener.accept()?.0.read_to_end(&mut received).map(|_| received)
+                });
+                let runtime = compio::runtime::Runtime::new()?;
+                let sent = wait::block_on(
+                    &runtime,
+                    async {
+                        let side = Side::new(TcpStream::connect(to).await?);
+                        // Two arrivals in a turn make it busy.
+                        (0..if busy { 2 } else { 0 }).for_each(|_| wait::arrived());
+                        side.send(pieces.clone(), Duration::from_secs(30)).await?;
+                        side.finish().await
+                    },
+                    None,
+                );
+                sent?;
+                let received = peer.join().map_err(|_| io::Error::other("the peer panicked"))??;
+                assert!(received == whole, "{} of {} bytes, busy: {busy}", received.len(), whole.len());
+            }
+        }
+        Ok(())
+    }
 }
