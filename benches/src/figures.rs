@@ -93,10 +93,10 @@ impl Ratios {
     fn of(own: &[Report], base: &[Report], direct: Option<&[Report]>) -> Option<Self> {
         let of = |figure: Figure| Spread::of(own.iter().zip(base).filter_map(|(own, base)| Some(figure(own)? / figure(base)?)));
         let added = direct.and_then(|direct| {
-            let pairs = added(own, direct).zip(added(base, direct));
             // Where the other adds nothing that can be seen, there is nothing to compare with.
-            let visible = pairs.zip(direct).filter(|((_, base), direct)| *base > direct.p50_us / 20.0);
-            Spread::of(visible.map(|((own, base), _)| own / base))
+            let (least, other) = (Spread::of(direct.iter().filter_map(P50))?.median / 20.0, Spread::of(added(base, direct))?.median);
+            let pairs = added(own, direct).zip(added(base, direct));
+            Spread::of(pairs.filter(|_| other > least).map(|(own, base)| own / base))
         });
         Some(Self { rate: of(RATE)?, p50: of(P50)?, added_p50: added, cpu: of(CPU) })
     }
@@ -136,8 +136,13 @@ mod tests {
 
     #[test]
     fn nothing_is_compared_with_what_adds_nothing() {
-        let (direct, own) = ([turn(1.0, 100.0, 0.0)], [turn(1.0, 150.0, 10.0)]);
-        let figures = Figures::of("load", "own", &own, Some(&direct), Some(&direct)).expect("turns");
-        assert!(figures.to_nginx.expect("nginx").added_p50.is_none());
+        let turns = |all: [f64; 3]| all.map(|p50| turn(1.0, p50, 10.0));
+        let (direct, own) = (turns([100.0, 100.0, 100.0]), turns([150.0, 150.0, 150.0]));
+        let ratio = |nginx: [f64; 3]| {
+            let figures = Figures::of("load", "own", &own, Some(&direct), Some(&turns(nginx))).expect("turns");
+            figures.to_nginx.expect("nginx").added_p50.map(|added| added.median)
+        };
+        assert_eq!(ratio([125.0, 125.0, 125.0]), Some(2.0));
+        assert_eq!(ratio([98.0, 104.0, 125.0]), None);
     }
 }
