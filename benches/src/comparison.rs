@@ -170,7 +170,9 @@ fn take_turn(contestant: &Contestant, load: &Load, limit: Duration) -> anyhow::R
     if let Some(clients) = &contestant.clients {
         launch = launch.under(clients);
     }
-    Ok(serde_json::from_value(launch.run(limit * 2 + Duration::from_secs(30))?.json()?)?)
+    let report = serde_json::from_value(launch.run(limit * 2 + Duration::from_secs(30))?.json()?)?;
+    contestant.forget()?;
+    Ok(report)
 }
 
 impl Turns<'_> {

@@ -51,5 +51,6 @@ fn server(upstream: &Upstream, secure: bool) -> ServerEntry {
 fn running(gateway: Gateway, target: Target, clients: Option<Cgroup>) -> anyhow::Result<Contestant> {
     let processes = Cgroup::new()?;
     fs::write(processes.path().join("cgroup.procs"), gateway.pid()?.to_string())?;
-    Ok(Contestant { _running: Box::new(gateway), target, clients, processes: Some(processes) })
+    let log = Some(gateway.audit_dir().to_owned());
+    Ok(Contestant { _running: Box::new(gateway), target, clients, processes: Some(processes), log })
 }

@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::Context;
 use gateway_tests::{Cgroup, Launch, Slot, servers};
 
 use crate::{
@@ -70,11 +71,32 @@ pub struct Contestant {
     pub clients: Option<Cgroup>,
     /// The cgroup that its own processes are in, and nothing else.
     pub processes: Option<Cgroup>,
+    /// Where its log is, if it keeps bodies in it.
+    pub log: Option<PathBuf>,
+}
+
+impl Contestant {
+    /// Removes what it has logged and finished with: a whole comparison would fill a disk.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn forget(&self) -> anyhow::Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let paths = fs::read_dir(log)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        let mut segments: Vec<PathBuf> = paths.into_iter().filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
+        segments.sort();
+        // One is written to, and the one before may still be cut to its length.
+        segments.truncate(segments.len().saturating_sub(2));
+        for segment in segments {
+            fs::remove_file(&segment).with_context(|| format!("cannot remove {}", segment.display()))?;
+        }
+        Ok(())
+    }
 }
 
 fn direct(upstream: &Upstream, secure: bool) -> anyhow::Result<Contestant> {
     let target = target(upstream, if secure { upstream.https } else { upstream.http }, secure.then(|| upstream.pki.ca_file()));
-    Ok(Contestant { _running: Box::new(()), target, clients: None, processes: None })
+    Ok(Contestant { _running: Box::new(()), target, clients: None, processes: None, log: None })
 }
 
 /// A place where what speaks for the server is reached. Where clients trust somebody, it is by the server's name.
@@ -102,5 +124,5 @@ fn reverse_proxy(
     let mut process = launch(dir.path(), &file).directory(dir.path()).under(&processes).start()?;
     servers::listening(&mut process, address)?;
     let target = target(upstream, address, secure.then(|| upstream.pki.ca_file()));
-    Ok(Contestant { _running: Box::new((process, dir, slot)), target, clients: None, processes: Some(processes) })
+    Ok(Contestant { _running: Box::new((process, dir, slot)), target, clients: None, processes: Some(processes), log: None })
 }
