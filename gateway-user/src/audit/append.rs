@@ -318,9 +318,7 @@ impl Shared {
     }
 
     pub(super) fn write_out(&self, pen: &mut Pen) -> Result<(), AppendError> {
-        if let Err(latched @ AppendError::Latched { .. }) = self.denied() {
-            return Err(latched);
-        }
+        self.latched()?;
         let lines = pen.take();
         if let Err(error) = pen.cache(&lines) {
             self.latch(&pen.at.path, "cannot be written", &error);
@@ -423,6 +421,11 @@ impl Shared {
         let cause = format!("{} {what}: {error}", path.display());
         tracing::error!(%cause, "the audit log failed: nothing is forwarded until the gateway is restarted");
         self.state.store(Arc::new(LogState::Latched(cause.into())));
+    }
+
+    /// Whether the disk failed.
+    pub(super) fn latched(&self) -> Result<(), AppendError> {
+        self.denied().or_else(|denied| if matches!(denied, AppendError::Latched { .. }) { Err(denied) } else { Ok(()) })
     }
 
     pub(super) fn denied(&self) -> Result<(), AppendError> {

@@ -159,9 +159,16 @@ impl Pen {
         self.durable = self.at.next;
     }
 
-    /// Everything below this seq is on disk.
-    pub(super) fn is_durable(&mut self, below: u64) {
-        self.durable = below;
+    /// A flush that began at this place and moment has ended well. What came meanwhile waits for the next one, and until then it counts as
+    /// unflushed, like all that stood before: a write that only makes itself durable must not speak for it. False when another write has
+    /// made all of it durable already.
+    pub(super) fn flushed(&mut self, to: Committed, begun: Instant) -> bool {
+        if self.durable >= to.next {
+            return false;
+        }
+        self.durable = to.next;
+        self.unflushed = (self.at.next > to.next).then_some(begun);
+        true
     }
 
     /// Where it stands.
@@ -205,5 +212,70 @@ impl Clock {
         let mono = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let nanos = |part: i64| u64::try_from(part).unwrap_or_default();
         Stamp { at: format!("{whole}.{:09}Z", now.subsec_nanosecond()), mono: nanos(mono.tv_sec) * 1_000_000_000 + nanos(mono.tv_nsec) }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+    use crate::audit::{Digest, Kind};
+
+    fn pen(dir: &Path) -> Pen {
+        segment::prepare(dir, 64 << 10, None).unwrap();
+        let path = segment::adopt(dir, 0).unwrap();
+        let at = Position {
+            segment: 0,
+            path,
+            offset: 0,
+            capacity: 64 << 10,
+            next: 0,
+            prev: Sha256::ZERO,
+            open: BTreeSet::new(),
+            full_recorded: false,
+        };
+        Pen::new(LogId::from_random([0; 16]), String::new(), at).unwrap()
+    }
+
+    fn put(pen: &mut Pen) {
+        let entry = Entry { kind: Kind::Message, body: b"{}".to_vec(), effect: Effect::None };
+        pen.put(&entry, Digest::of(&entry.body));
+    }
+
+    fn put_into_the_cache(pen: &mut Pen) {
+        put(pen);
+        let lines = pen.take();
+        pen.cache(&lines).unwrap();
+        pen.written(lines);
+        pen.is_ahead();
+    }
+
+    #[test]
+    fn while_a_flush_is_under_way_what_it_flushes_is_not_taken_to_be_on_disk() {
+        let (dir, begun) = (tempfile::tempdir().unwrap(), Instant::now());
+        let mut pen = pen(dir.path());
+        put_into_the_cache(&mut pen);
+        let to = pen.committed();
+        assert!(pen.unflushed.is_some(), "a write in between must flush it too");
+        put_into_the_cache(&mut pen);
+        assert!(pen.flushed(to, begun));
+        assert_eq!((pen.durable, pen.unflushed), (1, Some(begun)), "what came meanwhile waits for the next flush");
+        let to = pen.committed();
+        assert!(pen.flushed(to, begun));
+        assert_eq!((pen.durable, pen.unflushed), (2, None));
+    }
+
+    #[test]
+    fn a_flush_that_was_overtaken_takes_nothing_back() {
+        let (dir, begun) = (tempfile::tempdir().unwrap(), Instant::now());
+        let mut pen = pen(dir.path());
+        put_into_the_cache(&mut pen);
+        let to = pen.committed();
+        put(&mut pen);
+        pen.write_through().unwrap();
+        put_into_the_cache(&mut pen);
+        let waits = pen.unflushed;
+        assert!(!pen.flushed(to, begun), "nobody is told of less than before");
+        assert_eq!((pen.durable, pen.unflushed), (2, waits));
     }
 }

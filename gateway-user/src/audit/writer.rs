@@ -106,10 +106,7 @@ impl Work {
         }
         shared.close();
         segment::forget_prepared(&self.w.dir);
-        match shared.denied() {
-            Err(error @ AppendError::Latched { .. }) => Err(error),
-            _ => Ok(()),
-        }
+        shared.latched()
     }
 
     /// Everything that is queued, in one write.
@@ -196,7 +193,7 @@ impl Work {
     /// The write: everything numbered so far, and then everyone who waits for it.
     async fn write(&mut self, pen: &mut Pen) {
         let lines = pen.take();
-        if lines.is_empty() || self.w.shared.denied().is_err_and(|e| matches!(e, AppendError::Latched { .. })) {
+        if lines.is_empty() || self.w.shared.latched().is_err() {
             return;
         }
         let sync = mem::take(&mut self.sync);
@@ -221,7 +218,7 @@ impl Work {
     }
 
     async fn flush_to_disk(&mut self, pen: &mut Pen) {
-        if pen.unflushed.take().is_none() || matches!(&**self.w.shared.state.load(), LogState::Latched(_)) {
+        if pen.unflushed.take().is_none() || self.w.shared.latched().is_err() {
             return;
         }
         match self.output.sync().await {
@@ -237,10 +234,12 @@ impl Work {
 
     /// Flushes what was written up to now, while others go on writing.
     async fn flush(&mut self) {
-        let shared = self.w.shared.clone();
+        let (shared, began) = (self.w.shared.clone(), std::time::Instant::now());
         let begun = shared.with_pen(|pen| {
-            let written = if pen.waiting() > 0 { shared.write_out(pen) } else { Ok(()) };
-            pen.unflushed = None;
+            let written = if pen.waiting() > 0 { shared.write_out(pen) } else { shared.latched() };
+            if written.is_err() {
+                pen.unflushed = None;
+            }
             written.map(|()| (pen.committed(), pen.at.path.clone()))
         });
         let (committed, path) = match begun {
@@ -251,8 +250,12 @@ impl Work {
         };
         match self.output.sync().await {
             Ok(()) => {
-                shared.with_pen(|pen| pen.is_durable(committed.next));
-                shared.committed.send_replace(committed);
+                // Told while the pen lies there: whoever writes through tells of more only after that. Where it is away, it is told of more.
+                shared.with_pen(|pen| {
+                    if pen.flushed(committed, began) {
+                        shared.committed.send_replace(committed);
+                    }
+                });
             }
             Err(error) => self.latch(&path, "cannot be flushed", &error),
         }
