@@ -80,12 +80,6 @@ pub enum AppendError {
     Closed,
 }
 
-/// What has become of records that were left, at once.
-enum Settled {
-    Now(Result<(), AppendError>),
-    Later(oneshot::Receiver<Result<(), AppendError>>),
-}
-
 /// A way to append to the log; clone it freely. Works from any thread and any runtime.
 #[derive(Clone)]
 pub struct Appender {
@@ -100,10 +94,19 @@ enum Manner {
     Behind,
 }
 
-/// What has become of a record at once.
-enum Taken {
-    Written(u64),
-    Queued(oneshot::Receiver<Answer>),
+/// What has come of it at once, or will.
+enum Soon<T> {
+    Now(T),
+    Later(oneshot::Receiver<Result<T, AppendError>>),
+}
+
+impl<T> Soon<T> {
+    async fn wait(self) -> Result<T, AppendError> {
+        match self {
+            Soon::Now(done) => Ok(done),
+            Soon::Later(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
+        }
+    }
 }
 
 impl Appender {
@@ -113,7 +116,8 @@ impl Appender {
     /// # Errors
     /// [`AppendError`]: what the record stands for must then not happen.
     pub fn append(&self, entry: Entry, durability: Durability) -> impl Future<Output = Result<u64, AppendError>> + Send + 'static + use<> {
-        self.take(entry, durability, Manner::Waits)
+        let placed = self.place(entry, durability, Manner::Waits);
+        async move { placed?.wait().await }
     }
 
     /// As [`Appender::append`], by a thread that has nothing else to do: if nobody else writes, it waits for the disk itself, which spares
@@ -126,7 +130,8 @@ impl Appender {
         entry: Entry,
         durability: Durability,
     ) -> impl Future<Output = Result<u64, AppendError>> + Send + 'static + use<> {
-        self.take(entry, durability, Manner::Alone)
+        let placed = self.place(entry, durability, Manner::Alone);
+        async move { placed?.wait().await }
     }
 
     /// Appends a record that nothing waits for. It stands before every record that is appended later, and is written with the next one,
@@ -134,8 +139,8 @@ impl Appender {
     ///
     /// # Errors
     /// [`AppendError`]: it was not even queued, and what it stands for must not happen.
-    pub fn append_behind(&self, entry: Entry, durability: Durability) -> Result<(), AppendError> {
-        self.place(entry, durability, Manner::Behind).map(drop)
+    pub fn append_behind(&self, entry: Entry) -> Result<(), AppendError> {
+        self.place(entry, Durability::Os, Manner::Behind).map(drop)
     }
 
     /// Waits until what [`Appender::append_behind`] has left is written.
@@ -144,12 +149,7 @@ impl Appender {
     /// [`AppendError`]: what those records stand for must not happen.
     pub fn settle(&self) -> impl Future<Output = Result<(), AppendError>> + Send + 'static + use<> {
         let settled = self.shared.settle();
-        async move {
-            match settled {
-                Settled::Now(written) => written,
-                Settled::Later(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
-            }
-        }
+        async move { settled?.wait().await }
     }
 
     /// Whether so much is waiting to be written that a caller who need not wait should.
@@ -176,22 +176,7 @@ impl Appender {
         self.shared.queued.load(Ordering::Relaxed)
     }
 
-    fn take(
-        &self,
-        entry: Entry,
-        durability: Durability,
-        manner: Manner,
-    ) -> impl Future<Output = Result<u64, AppendError>> + Send + 'static + use<> {
-        let taken = self.place(entry, durability, manner);
-        async move {
-            match taken? {
-                Taken::Written(seq) => Ok(seq),
-                Taken::Queued(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
-            }
-        }
-    }
-
-    fn place(&self, entry: Entry, durability: Durability, manner: Manner) -> Result<Taken, AppendError> {
+    fn place(&self, entry: Entry, durability: Durability, manner: Manner) -> Result<Soon<u64>, AppendError> {
         let shared = &self.shared;
         shared.denied()?;
         let size = entry.body.len() as u64;
@@ -207,20 +192,19 @@ impl Appender {
         if desk.closed {
             return Err(AppendError::Closed);
         }
-        let is_free = desk.queue.is_empty() && desk.pen.as_ref().is_some_and(|pen| pen.has_room(entry.body.len()));
-        if is_free {
+        if let Some(pen) = desk.free_pen().filter(|pen| pen.has_room(entry.body.len())) {
             // Whoever had the pen before may have found the disk broken.
             shared.denied()?;
-            match (durability, manner, &mut desk.pen) {
-                (Durability::Os, Manner::Behind, Some(pen)) => return shared.note_here(pen, &entry, body_sha256).map(Taken::Written),
-                (Durability::Os, _, Some(pen)) => return shared.write_here(pen, &entry, body_sha256).map(Taken::Written),
-                (Durability::Sync, Manner::Alone, pen) => {
-                    if let Some(pen) = pen.take() {
+            match (durability, manner) {
+                (Durability::Os, Manner::Behind) => return shared.note_here(pen, &entry, body_sha256).map(Soon::Now),
+                (Durability::Os, _) => return shared.write_here(pen, &entry, body_sha256).map(Soon::Now),
+                (Durability::Sync, Manner::Alone) => {
+                    if let Some(pen) = desk.pen.take() {
                         drop(desk);
-                        return shared.write_through(pen, &entry, body_sha256).map(Taken::Written);
+                        return shared.write_through(pen, &entry, body_sha256).map(Soon::Now);
                     }
                 }
-                _ => {}
+                (Durability::Sync, _) => {}
             }
         }
         // What an ended call did has happened: its record has room when new calls have none.
@@ -234,7 +218,7 @@ impl Appender {
         desk.queue.push(Job::Append(Pending { entry, body_sha256, durability, done }));
         drop(desk);
         shared.wanted.notify_one();
-        Ok(Taken::Queued(answer))
+        Ok(Soon::Later(answer))
     }
 }
 
@@ -261,6 +245,13 @@ struct Desk {
     missed: bool,
     queue: Vec<Job>,
     closed: bool,
+}
+
+impl Desk {
+    /// The pen, if it lies there and nobody waits for it.
+    fn free_pen(&mut self) -> Option<&mut Pen> {
+        if self.queue.is_empty() { self.pen.as_mut() } else { None }
+    }
 }
 
 impl Shared {
@@ -301,20 +292,19 @@ impl Shared {
         Ok(seq)
     }
 
-    fn settle(&self) -> Settled {
+    fn settle(&self) -> Result<Soon<()>, AppendError> {
         let mut desk = self.desk();
         if desk.closed {
-            return Settled::Now(Err(AppendError::Closed));
+            return Err(AppendError::Closed);
         }
-        let is_idle = desk.queue.is_empty();
-        if let Some(pen) = desk.pen.as_mut().filter(|_| is_idle) {
-            return Settled::Now(if pen.waiting() > 0 { self.write_out(pen) } else { Ok(()) });
+        if let Some(pen) = desk.free_pen() {
+            return if pen.waiting() > 0 { self.write_out(pen) } else { Ok(()) }.map(Soon::Now);
         }
         let (done, answer) = oneshot::channel();
         desk.queue.push(Job::Settle(done));
         drop(desk);
         self.wanted.notify_one();
-        Settled::Later(answer)
+        Ok(Soon::Later(answer))
     }
 
     pub(super) fn write_out(&self, pen: &mut Pen) -> Result<(), AppendError> {

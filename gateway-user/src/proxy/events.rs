@@ -12,7 +12,7 @@ use super::{
     stream::Side,
 };
 use crate::{
-    audit::{Durability, Effect, Entry, Kind, Payload},
+    audit::{Effect, Entry, Kind, Payload},
     mcp::{self, Message, Response},
     wire::{
         http1::{BodyDecoder, Decoded, Framing, LAST_CHUNK, Method, ResponseHead},
@@ -229,7 +229,7 @@ impl Connection {
         let body = record::bytes(&self.message(message, data, flight));
         flight.noted = true;
         // Nothing waits for the disk, whatever the server's setting is.
-        audit.append_behind(Entry { kind: Kind::Message, body, effect: Effect::None }, Durability::Os).map_err(Refusal::from)
+        audit.append_behind(Entry { kind: Kind::Message, body, effect: Effect::None }).map_err(Refusal::from)
     }
 
     fn message<'a>(&'a self, message: Option<&'a Message>, data: &'a [u8], flight: &'a Flight) -> record::Message<'a> {

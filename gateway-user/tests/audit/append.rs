@@ -184,7 +184,7 @@ fn what_nothing_waits_for_is_written_with_what_follows_and_soon_without() {
     let dir = dir();
     let (log, _) = Log::open(options(dir.path())).unwrap();
     let appender = log.appender();
-    let note = |n: u64| appender.append_behind(entry(&format!("{{\"n\":{n}}}"), Effect::None), Durability::Os).unwrap();
+    let note = |n: u64| appender.append_behind(entry(&format!("{{\"n\":{n}}}"), Effect::None)).unwrap();
     (0..50).for_each(note);
     assert_eq!(append(&appender, "{\"n\":50}", Effect::None, Durability::Os), Ok(50));
     assert_eq!(records(dir.path()).len(), 51, "they stand before what was appended later");
