@@ -138,10 +138,7 @@ fn a_hello_that_never_ends_is_ended() -> Result {
     let whole = hello(&mut session)?;
     let mut client = Wire::new(scene.connect()?)?;
     client.send(&whole[..whole.len() - 1])?;
-    assert_eq!(client.rest()?, [0x15, 3, 3, 0, 2, 2, AlertDescription::DecodeError.into()], "an alert, and the end");
-    let record = scene.refused("malformed")?;
-    assert!(record.body()["message"].as_str().is_some_and(|message| message.contains("within 1 s")), "{}", record.line);
-    scene.goes_on()
+    is_malformed(scene, &mut client, "within 1 s")
 }
 
 /// It says that it is long, and goes on to be: the end of it is not waited for.
@@ -159,9 +156,14 @@ fn a_hello_that_is_too_long_is_refused_before_it_ends() -> Result {
         sent += record.len();
     }
     assert!(sent < 2 * LIMIT);
+    is_malformed(scene, &mut client, "longer than 8192 bytes")
+}
+
+/// The client is told by an alert, and the record says why.
+fn is_malformed(scene: Scene, client: &mut Wire, why: &str) -> Result {
     assert_eq!(client.rest()?, [0x15, 3, 3, 0, 2, 2, AlertDescription::DecodeError.into()], "an alert, and the end");
     let record = scene.refused("malformed")?;
-    assert!(record.body()["message"].as_str().is_some_and(|message| message.contains("longer than 8192 bytes")), "{}", record.line);
+    assert!(record.body()["message"].as_str().is_some_and(|message| message.contains(why)), "{}", record.line);
     scene.goes_on()
 }
 
