@@ -12,13 +12,17 @@ use std::{
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
 
 use gateway_user::{
     audit::{Durability, Effect, Entry, Kind, Log, Options},
     capture::{Capture, KernelLog, guard},
     config::{Config, ServerConfig},
-    proxy::{self, Shared},
+    identity::Identities,
+    proxy::{self, Owners, Shared},
     ship::{self, Ship, ShipOptions},
     tls::{Renewed, Tls},
 };
@@ -117,8 +121,16 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         tracing::warn!(calls = recovered.unknown.len(), "calls were in flight when the gateway last ended: their outcome is unknown");
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let shared = Shared::new(config, capture, tls, log.appender(), workers);
     let control = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let identities = Identities::new(&config.identity, control.handle().clone())?;
+    let owners = if config.identity.is_configured() {
+        let dir = &config.identity.dir;
+        Owners::open(dir)
+            .with_context(|| format!("{}: who owns which session cannot be kept there; make it writable for this user", dir.display()))?
+    } else {
+        Owners::default()
+    };
+    let shared = Shared::new(config, capture, tls, identities, owners, log.appender(), workers);
 
     control.block_on(async {
         for server in 0..shared.config.servers.len() {
@@ -158,6 +170,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         let resolving = tokio::spawn(resolving(shared.clone()));
         let tidying = tokio::spawn(tidying(shared.clone()));
         let renewing = tokio::spawn(renewing(shared.clone(), signal(SignalKind::hangup())?));
+        let issuers = &shared.identities.issuers;
+        let vouching: Vec<_> = issuers.all().iter().map(|issuer| tokio::spawn(issuers.clone().keep_up(issuer.clone()))).collect();
         let kernel = kernel_log.map(|log| tokio::spawn(kernel_messages(log)));
         let ship = match &shared.config.kinesis {
             None => None,
@@ -191,6 +205,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         resolving.abort();
         tidying.abort();
         renewing.abort();
+        vouching.iter().for_each(JoinHandle::abort);
         if let Some(kernel) = kernel {
             kernel.abort();
         }
@@ -285,7 +300,11 @@ async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
             () = tokio::time::sleep(LOOK) => false,
         };
         let on = shared.clone();
-        let renewed = tokio::task::spawn_blocking(move || on.tls.renew(&on.config, at_any_rate)).await;
+        let renewed = tokio::task::spawn_blocking(move || {
+            on.identities.issuers.read_revoked();
+            on.tls.renew(&on.config, at_any_rate)
+        })
+        .await;
         for Renewed { what, files, outcome } in renewed.unwrap_or_default() {
             let files = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
             match outcome {

@@ -60,6 +60,17 @@ impl Digest {
     }
 }
 
+impl std::io::Write for Digest {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        self.update(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Default for Digest {
     fn default() -> Self {
         Digest::new()

@@ -32,10 +32,7 @@ impl EndpointConfig {
 }
 
 pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> EndpointConfig {
-    let address = |text: &str| {
-        text.parse::<SocketAddr>().map_err(|_| format!("expected an address with a port such as \"127.0.0.1:8080\", got \"{text}\""))
-    };
-    let listen = section.parsed(faults, "listen", address).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let listen = section.address(faults, "listen").unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
     let certificate = section.certificate(faults, "certificate", "key");
     let plain = section.flag(faults, "plain");
     let config = EndpointConfig {

@@ -14,6 +14,7 @@
 //! every error is reported, not only the first, each with file, line, key and what was expected.
 
 mod endpoint;
+mod identity;
 mod reader;
 mod value;
 
@@ -23,6 +24,9 @@ use thiserror::Error;
 
 pub use crate::audit::Durability;
 pub use endpoint::EndpointConfig;
+pub use identity::{
+    Anonymous, Authorization, ConsoleConfig, IdentityConfig, Introspection, LoginConfig, OidcConfig, SamlConfig, WorkloadConfig,
+};
 pub use value::ServerUrl;
 
 /// A gateway that has shown no life for longer is hung.
@@ -39,6 +43,10 @@ pub struct Config {
     pub endpoint: Option<EndpointConfig>,
     /// The gateway's own certificate authority.
     pub ca: CaConfig,
+    /// How it is known who calls.
+    pub identity: IdentityConfig,
+    /// Where people log in with a browser; off when absent.
+    pub console: Option<ConsoleConfig>,
     /// The governed servers, in file order.
     pub servers: Vec<ServerConfig>,
     /// Sizes and times.
@@ -117,6 +125,12 @@ pub struct ServerConfig {
     pub other: Other,
     /// When a record counts as written.
     pub durability: Durability,
+    /// What becomes of callers that nobody vouches for.
+    pub anonymous: Anonymous,
+    /// Whom a bearer token in a request is for.
+    pub authorization: Authorization,
+    /// The groups of which a caller must be in one; all may call when absent.
+    pub allow_groups: Option<Vec<String>>,
     /// How a server of an `https` URL is recognised.
     pub tls: TlsConfig,
 }

@@ -10,12 +10,12 @@ use toml::{
 use crate::capture::CANARY_SERVER;
 
 use super::{
-    AdminConfig, AuditConfig, CaConfig, CaptureConfig, CertificateFiles, Config, Durability, Errors, Fault, HEARTBEAT, KinesisConfig,
-    Limits, Other, RESOLVE, ServerConfig, TlsConfig, WorkersConfig, endpoint,
+    AdminConfig, Anonymous, AuditConfig, Authorization, CaConfig, CaptureConfig, CertificateFiles, Config, Durability, Errors, Fault,
+    HEARTBEAT, IdentityConfig, KinesisConfig, Limits, Other, RESOLVE, ServerConfig, TlsConfig, WorkersConfig, endpoint, identity,
     value::{self, ServerUrl},
 };
 
-const TABLES: &[&str] = &["capture", "endpoint", "ca", "server", "limits", "workers", "audit", "kinesis", "admin"];
+const TABLES: &[&str] = &["capture", "endpoint", "ca", "identity", "console", "server", "limits", "workers", "audit", "kinesis", "admin"];
 
 pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let mut faults = Faults { file, text, found: Vec::new() };
@@ -92,31 +92,28 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let admin = AdminConfig { listen: section.loopback(&mut faults, "listen", SocketAddr::from(([127, 0, 0, 1], 9464))) };
     section.finish(&mut faults);
 
-    let servers = servers(&mut top, &mut faults, endpoint.is_some());
+    let identity = identity::read(top.section(&mut faults, "identity"), &mut faults);
+    let console = top.table_of(&mut faults, "console").map(|section| identity::console(section, &mut faults));
+    if !identity.saml.is_empty() && console.is_none() {
+        let message = "SAML takes a browser, which comes back to the gateway: add [console], with its `url`";
+        faults.add(top.span_of("identity"), "identity.saml", message.into());
+    }
+
+    let servers = servers(&mut top, &mut faults, endpoint.is_some(), &identity);
     top.finish(&mut faults);
     if faults.found.is_empty() {
-        return Ok(Config { capture, endpoint, ca, servers, limits, workers, audit, kinesis, admin });
+        return Ok(Config { capture, endpoint, ca, identity, console, servers, limits, workers, audit, kinesis, admin });
     }
     faults.found.sort_by_key(|fault| fault.line);
     Err(Errors(faults.found))
 }
 
-fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: bool) -> Vec<ServerConfig> {
+fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: bool, identity: &IdentityConfig) -> Vec<ServerConfig> {
     let mut servers: Vec<ServerConfig> = Vec::new();
-    let Some(list) = top.get("server") else {
+    if !top.has("server") {
         faults.add(0..0, "server", "no server is governed: add a [[server]] with `name` and `url`".into());
-        return servers;
-    };
-    let DeValue::Array(list) = list.get_ref() else {
-        faults.add(list.span(), "server", "expected [[server]], two brackets on each side".into());
-        return servers;
-    };
-    for item in list {
-        let DeValue::Table(table) = item.get_ref() else {
-            faults.add(item.span(), "server", "expected [[server]] tables".into());
-            continue;
-        };
-        let mut section = Section { name: "server".into(), span: item.span(), table: Some(table), used: Vec::new() };
+    }
+    for mut section in top.tables(faults, "server") {
         let name = section.required(faults, "name");
         if servers.iter().any(|server| server.name == name) {
             faults.add(section.span_of("name"), "server.name", format!("`{name}` is the name of another server already"));
@@ -137,6 +134,7 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: boo
         };
         let other = section.choice(faults, "other", &[("deny", Other::Deny), ("pass", Other::Pass)]);
         let durability = section.choice(faults, "durability", &[("sync", Durability::Sync), ("os", Durability::Os)]);
+        let (anonymous, authorization, allow_groups) = who(&mut section, faults, identity);
         let tls = tls(&mut section, faults, url.as_ref().is_none_or(|url| url.tls));
         let (span, name_span) = (section.span_of("url"), section.span_of("name"));
         section.finish(faults);
@@ -144,7 +142,7 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: boo
             if let Some(same) = servers.iter().find(|server| server.url == url) {
                 faults.add(span, "server.url", format!("`{}` has this URL already: one server has one table", same.name));
             }
-            let server = ServerConfig { name, url, other, durability, tls };
+            let server = ServerConfig { name, url, other, durability, anonymous, authorization, allow_groups, tls };
             if server.id() == CANARY_SERVER || servers.iter().any(|other| other.id() == server.id() && other.name != server.name) {
                 let message = format!("`{}` has the same number in the kernel as another name: choose another", server.name);
                 faults.add(name_span, "server.name", message);
@@ -153,6 +151,34 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: boo
         }
     }
     servers
+}
+
+/// Who may call a server. Where nobody can be told from anybody, everybody may; else whoever is known.
+fn who(
+    section: &mut Section<'_, '_>,
+    faults: &mut Faults<'_>,
+    identity: &IdentityConfig,
+) -> (Anonymous, Authorization, Option<Vec<String>>) {
+    let mut anonymous = [("deny", Anonymous::Deny), ("record", Anonymous::Record)];
+    let mut authorization = [("gateway", Authorization::Gateway), ("server", Authorization::Server)];
+    if !identity.is_configured() {
+        anonymous.reverse();
+    }
+    if identity.oidc.is_empty() {
+        authorization.reverse();
+    }
+    let chosen = (section.choice(faults, "anonymous", &anonymous), section.choice(faults, "authorization", &authorization));
+    let groups = section.list(faults, "allow_groups", |group| Ok(group.to_owned()));
+    let allow_groups = section.has("allow_groups").then_some(groups);
+    if allow_groups.is_some() && !identity.is_configured() {
+        let message = "nobody is in a group: add [[identity.oidc]], [[identity.saml]] or [[identity.workload]]";
+        faults.add(section.span_of("allow_groups"), &section.named("allow_groups"), message.into());
+    }
+    if chosen.1 == Authorization::Gateway && identity.oidc.is_empty() {
+        let message = "no token could be for the gateway: add [[identity.oidc]]";
+        faults.add(section.span_of("authorization"), &section.named("authorization"), message.into());
+    }
+    (chosen.0, chosen.1, allow_groups)
 }
 
 fn tls(section: &mut Section<'_, '_>, faults: &mut Faults<'_>, is_https: bool) -> TlsConfig {
@@ -206,13 +232,38 @@ impl<'t, 'i> Section<'t, 'i> {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
-    fn table_of(&mut self, faults: &mut Faults<'_>, name: &'static str) -> Option<Section<'t, 'i>> {
+    pub(super) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    pub(super) fn table_of(&mut self, faults: &mut Faults<'_>, name: &'static str) -> Option<Section<'t, 'i>> {
         let value = self.get(name)?;
+        let name = self.named(name);
         let DeValue::Table(table) = value.get_ref() else {
-            faults.add(value.span(), name, format!("expected a table: [{name}]"));
+            faults.add(value.span(), &name, format!("expected a table: [{name}]"));
             return None;
         };
-        Some(Section { name: name.to_owned(), span: value.span(), table: Some(table), used: Vec::new() })
+        Some(Section { name, span: value.span(), table: Some(table), used: Vec::new() })
+    }
+
+    /// The tables of an array of tables; none when it is absent.
+    pub(super) fn tables(&mut self, faults: &mut Faults<'_>, name: &'static str) -> Vec<Section<'t, 'i>> {
+        let Some(value) = self.get(name) else { return Vec::new() };
+        let name = self.named(name);
+        let DeValue::Array(list) = value.get_ref() else {
+            faults.add(value.span(), &name, format!("expected [[{name}]], two brackets on each side"));
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for item in list {
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    found.push(Section { name: name.clone(), span: item.span(), table: Some(table), used: Vec::new() })
+                }
+                _ => faults.add(item.span(), &name, format!("expected [[{name}]] tables")),
+            }
+        }
+        found
     }
 
     /// A table whose absence means its defaults.
@@ -220,7 +271,7 @@ impl<'t, 'i> Section<'t, 'i> {
         self.table_of(faults, name).unwrap_or(Section { name: name.to_owned(), span: 0..0, table: None, used: Vec::new() })
     }
 
-    fn text(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<String> {
+    pub(super) fn text(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<String> {
         let value = self.get(key)?;
         match value.get_ref() {
             DeValue::String(text) if !text.is_empty() => Some(text.to_string()),
@@ -231,24 +282,19 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
-    fn required(&mut self, faults: &mut Faults<'_>, key: &'static str) -> String {
+    pub(super) fn required(&mut self, faults: &mut Faults<'_>, key: &'static str) -> String {
         if self.table.is_some_and(|table| !table.contains_key(key)) {
             faults.add(self.span.clone(), &self.named(key), "is missing".into());
         }
         self.text(faults, key).unwrap_or_default()
     }
 
-    fn path(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<PathBuf> {
         self.text(faults, key).map(PathBuf::from)
     }
 
     /// A list of texts; each that `parse` does not take is a fault.
-    pub(super) fn list(
-        &mut self,
-        faults: &mut Faults<'_>,
-        key: &'static str,
-        parse: impl Fn(&str) -> Result<String, String>,
-    ) -> Vec<String> {
+    pub(super) fn list<T>(&mut self, faults: &mut Faults<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {
             faults.add(value.span(), &self.named(key), "expected a list of strings: [\"…\"]".into());
@@ -263,6 +309,14 @@ impl<'t, 'i> Section<'t, 'i> {
             }
         }
         found
+    }
+
+    /// One text, or a list of texts.
+    pub(super) fn one_or_list(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Vec<String> {
+        match self.table.and_then(|table| table.get(key)).map(Spanned::get_ref) {
+            Some(DeValue::String(_)) => self.text(faults, key).into_iter().collect(),
+            _ => self.list(faults, key, |text| Ok(text.to_owned())),
+        }
     }
 
     pub(super) fn flag(&mut self, faults: &mut Faults<'_>, key: &'static str) -> bool {
@@ -289,6 +343,12 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
+    pub(super) fn address(&mut self, faults: &mut Faults<'_>, key: &'static str) -> Option<SocketAddr> {
+        self.parsed(faults, key, |text| {
+            text.parse().map_err(|_| format!("expected an address with a port such as \"127.0.0.1:8080\", got \"{text}\""))
+        })
+    }
+
     pub(super) fn parsed<T>(&mut self, faults: &mut Faults<'_>, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(faults, key)?;
         match parse(&text) {
@@ -300,7 +360,7 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
-    fn duration(&mut self, faults: &mut Faults<'_>, key: &'static str, default: Duration) -> Duration {
+    pub(super) fn duration(&mut self, faults: &mut Faults<'_>, key: &'static str, default: Duration) -> Duration {
         self.parsed(faults, key, value::duration).unwrap_or(default)
     }
 
@@ -346,18 +406,20 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 
     fn number(&mut self, faults: &mut Faults<'_>, key: &'static str, range: std::ops::RangeInclusive<i64>, default: i64) -> i64 {
-        let Some(value) = self.get(key) else { return default };
+        self.integer(faults, key, range).unwrap_or(default)
+    }
+
+    pub(super) fn integer(&mut self, faults: &mut Faults<'_>, key: &'static str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+        let value = self.get(key)?;
         let number = match value.get_ref() {
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
             _ => None,
         };
-        match number.filter(|number| range.contains(number)) {
-            Some(number) => number,
-            None => {
-                faults.add(value.span(), &self.named(key), format!("expected a number from {} to {}", range.start(), range.end()));
-                default
-            }
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            faults.add(value.span(), &self.named(key), format!("expected a number from {} to {}", range.start(), range.end()));
         }
+        number
     }
 
     /// The first choice is the default.

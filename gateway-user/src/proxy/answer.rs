@@ -67,6 +67,7 @@ impl Connection {
         if let Some(id) = head.headers.get("mcp-session-id") {
             // The answer to `initialize` opens the protocol's session.
             flight.session = format!("{}:{}", self.config().name, String::from_utf8_lossy(id));
+            self.opened(&flight.session);
         }
         let shape = if self.is_metadata(&head, flight) { Shape::Metadata } else { shape(&head, flight)? };
         let next = match shape {

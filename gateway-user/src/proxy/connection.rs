@@ -1,6 +1,6 @@
 //! One accepted connection, from its origin to its end.
 
-use std::{net::SocketAddr, rc::Rc, time::Instant};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
 use compio::{net::TcpStream, time::timeout_at};
 use futures_util::FutureExt;
@@ -8,7 +8,8 @@ use futures_util::FutureExt;
 use super::{
     caller::{Origin, Who},
     entrance::Entrance,
-    record::{self, Caller, HttpRequest},
+    identify::Vouched,
+    record::{self, HttpRequest, Source},
     refusal::{self, Refusal},
     servers::Candidates,
     stream::Side,
@@ -19,6 +20,7 @@ use crate::{
     audit::{AppendError, Durability, Effect, Entry, Kind, Payload},
     capture::process::{self, Fact, Process},
     config::{Other, ServerConfig, ServerUrl},
+    identity::Identity,
     wire::http1::{Method, RequestHead, Sniff, parse_request, sniff},
 };
 
@@ -34,7 +36,11 @@ pub(super) struct Connection {
     pub origin: Origin,
     pub process: Fact<Process>,
     pub who: Who,
-    pub caller: Caller,
+    pub source: Source,
+    /// Who makes the present request, once that is known.
+    pub vouched: Option<Vouched>,
+    /// The workload that the process is, once that was asked.
+    pub workload: Option<Option<Arc<Identity>>>,
     pub client: Side,
     /// What TLS with the client came to.
     pub tls: Option<record::Tls>,
@@ -86,7 +92,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
             "{original} was governed under another configuration, and is no server's in this one: the connection was closed. Name its \
              server again, or take the guard down and up to let it go"
         );
-        return stray(&worker, peer, Some(&Caller::new(&origin, &process)), "unknown-server", &message).await;
+        return stray(&worker, peer, Some(&Source::new(&origin, &process)), "unknown-server", &message).await;
     };
     let mut connection = Connection::new(worker.clone(), stream, origin, process, candidates);
     let readable = match connection.protocol().await {
@@ -101,9 +107,10 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
 }
 
 /// Records a connection that belongs to no server. It is then dropped.
-async fn stray(worker: &Worker, peer: SocketAddr, caller: Option<&Caller>, reason: &'static str, message: &str) {
+async fn stray(worker: &Worker, peer: SocketAddr, source: Option<&Source>, reason: &'static str, message: &str) {
     worker.shared.metrics.refused(reason);
     tracing::warn!(%peer, reason, "{message}");
+    let caller = source.map(|source| source.caller(None));
     let body = record::Refused { server: None, caller, peer: Some(peer), tls: None, reason, message, http: None, payload: None };
     let entry = Entry { kind: Kind::Refused, body: record::bytes(&body), effect: Effect::None };
     // The connection is closed whether or not this can be written; the log says itself when it cannot.
@@ -118,7 +125,9 @@ impl Connection {
             candidates,
             entrance: None,
             who: Who::of(&origin, &process),
-            caller: Caller::new(&origin, &process),
+            source: Source::new(&origin, &process),
+            vouched: None,
+            workload: None,
             process,
             origin,
             client: Side::new(stream),
@@ -210,7 +219,7 @@ impl Connection {
     /// The exchanges of an HTTP/1 connection, one after the other.
     pub(super) async fn http(&mut self) {
         loop {
-            self.entrance = None;
+            (self.entrance, self.vouched) = (None, None);
             let mut head = match self.head().await {
                 Ok(Some(head)) => head,
                 Ok(None) => return drop(self.client.finish().await),
@@ -293,7 +302,7 @@ impl Connection {
         let written = {
             let body = record::Refused {
                 server,
-                caller: Some(&self.caller),
+                caller: Some(self.caller()),
                 peer: None,
                 tls: self.tls.as_ref(),
                 reason: refusal.reason,

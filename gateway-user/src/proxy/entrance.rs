@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::identify::path_of;
 use crate::{
     config::ServerUrl,
     mcp::{self, Base},
@@ -19,7 +20,7 @@ use crate::{
 
 const WELL_KNOWN: &str = "/.well-known/";
 /// Where a server says who authorizes its callers (RFC 9728 section 3).
-const METADATA: &str = "/.well-known/oauth-protected-resource";
+pub(super) const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// Fields with which a server speaks of its host, which for the caller is the gateway's.
 pub(super) const OF_THE_HOST: &[&str] = &["Alt-Svc", "Strict-Transport-Security"];
@@ -83,12 +84,6 @@ impl<'t> Target<'t> {
     }
 }
 
-/// The path of a server's endpoint, as it is appended to a well-known one.
-fn path_of(url: &ServerUrl) -> &str {
-    let path = url.path.split('?').next().unwrap_or_default();
-    if path == "/" { "" } else { path }
-}
-
 /// How a request found its server, and how its answer leads back.
 pub(super) struct Entrance {
     /// The target as the caller sent it.
@@ -127,6 +122,16 @@ impl Entrance {
             Some(well_known) if self.short => format!("{well_known}/{name}"),
             _ => format!("/{name}{path}"),
         }
+    }
+
+    /// The URL by which the caller reaches the server's endpoint.
+    pub(super) fn resource(&self) -> String {
+        format!("{}{}", self.base, self.here(&self.url.path))
+    }
+
+    /// Where the caller learns who authorizes it.
+    pub(super) fn metadata_url(&self) -> String {
+        format!("{}{}", self.base, self.here(&format!("{METADATA}{}", path_of(&self.url))))
     }
 
     /// The path by which the caller reaches what a URL in the answer to `target` refers to; `None` if that is not on the server's host.

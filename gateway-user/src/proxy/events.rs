@@ -110,7 +110,7 @@ impl Connection {
     async fn cut_events(&mut self, mut ready: Vec<Bytes>, refusal: Refusal, chunked: bool, flight: &mut Flight) -> Lost {
         for call in &flight.open {
             let mut event = BytesMut::from(&b"data: "[..]);
-            let told = Refusal { id: Some(call.id.clone()), message: refusal.message.clone(), ..refusal };
+            let told = Refusal { id: Some(call.id.clone()), ..refusal.clone() };
             event.extend_from_slice(&refusal::body(&told, None));
             event.extend_from_slice(b"\n\n");
             ready.extend(if chunked { chunk(event.freeze()) } else { vec![event.freeze()] });
@@ -142,6 +142,7 @@ impl Connection {
                 event.raw = entrance.endpoint_event(event, &path);
             }
             flight.session = format!("{}:{path}", self.config().name);
+            self.opened(&flight.session);
             let path = path.split('?').next().unwrap_or_default().to_owned();
             shared.sessions.endpoint(self.server, path);
             return Ok(());

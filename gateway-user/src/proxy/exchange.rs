@@ -41,7 +41,16 @@ impl Connection {
                 Refusal::client(421, "host-mismatch", message, "Send a request to the host that the connection was made to.").into()
             );
         }
+        if self.is_own_metadata(head, path) {
+            return self.give_own_metadata(head).await;
+        }
+        // Whoever is not let in learns so after the call was read: then the record says what was refused.
+        let vouched = self.vouch(head).await;
         let session = self.session(head, path);
+        let vouched = vouched.and_then(|()| self.own(&session, head, path));
+        if head.method != Method::Post && !is_preflight(head) {
+            vouched.as_ref().map_err(Clone::clone)?;
+        }
         match head.method {
             Method::Post => {}
             Method::Get if accepts_events(head) => return self.listen(head, session, started).await,
@@ -53,6 +62,9 @@ impl Connection {
             _ => return Err(self.not_mcp(format!("{} {path} is not a request of MCP", head.method)).into()),
         }
         let ours = self.is_endpoint(path);
+        if self.config().other == Other::Pass && !ours {
+            vouched.as_ref().map_err(Clone::clone)?;
+        }
         if self.config().other == Other::Pass && !ours && !speaks_json(head) {
             return self.pass(head, session, started).await;
         }
@@ -68,6 +80,9 @@ impl Connection {
             }
             Err(refusal) => return self.refused(head, refusal.into(), &body).await,
         };
+        if let Err(refusal) = vouched {
+            return self.refused(head, refusal.answering(first_id(&payload)), &body).await;
+        }
         match mcp::confirm(&head.headers, &payload) {
             Ok(_) if matches!(payload, mcp::Payload::Batch(_)) && !self.worker.shared.sessions.has_batches(&session) => {
                 let message = "the session agreed on a revision of MCP that has no batches, and this is one";
@@ -125,7 +140,7 @@ impl Connection {
         if self.worker.shared.sessions.is_endpoint(self.server, path) {
             return format!("{name}:{}", head.target);
         }
-        format!("{name}:{}", self.who)
+        self.session_of_caller()
     }
 
     /// A POST that carries MCP.
@@ -145,7 +160,7 @@ impl Connection {
             let record = record::Request {
                 server: &self.config().name,
                 session: Some(&session),
-                caller: &self.caller,
+                caller: self.caller(),
                 tls: self.tls.as_ref(),
                 http: HttpRequest::new(head, self.entrance.as_ref()),
                 call: matches!(payload, mcp::Payload::Single(_)).then(|| Call::of(&messages[0])),
@@ -219,7 +234,7 @@ impl Connection {
         let record = record::Request {
             server: &self.config().name,
             session: Some(&session),
-            caller: &self.caller,
+            caller: self.caller(),
             tls: self.tls.as_ref(),
             http: HttpRequest::new(head, self.entrance.as_ref()),
             call: None,
@@ -231,6 +246,11 @@ impl Connection {
         let seq = self.record(Kind::Request, &record, Effect::Opens).await?;
         Ok(self.flight(seq, session, head, started))
     }
+}
+
+/// What a browser asks before it sends what a page wants to send (Fetch standard, "CORS-preflight request"): it carries no credential.
+fn is_preflight(head: &RequestHead) -> bool {
+    head.method == Method::Options && head.headers.contains("origin") && head.headers.contains("access-control-request-method")
 }
 
 fn accepts_events(head: &RequestHead) -> bool {

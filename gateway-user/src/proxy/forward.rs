@@ -224,7 +224,7 @@ impl Connection {
     /// Whose connection to the server it is.
     pub(super) fn destination(&self, flight: &Flight, to: SocketAddr) -> Destination {
         let session = self.who.pid().is_none().then(|| flight.session.clone());
-        ((self.who.clone(), session), to, self.server)
+        ((self.who.clone(), self.identity().key().clone(), session), to, self.server)
     }
 
     /// Waits for the head of the final answer.
@@ -348,6 +348,10 @@ impl Connection {
         let host = self.host(head);
         let mut set: Vec<(&str, &[u8])> = vec![("Accept-Encoding", b"identity")];
         let mut remove: Vec<&str> = Vec::new();
+        if self.vouched.as_ref().is_some_and(|vouched| vouched.by_token) {
+            // It was for the gateway: whoever has it could call in the caller's name.
+            remove.push("Authorization");
+        }
         if self.entrance.is_some() {
             set.push(("Host", host.as_bytes()));
             remove.extend(hearsay(head));

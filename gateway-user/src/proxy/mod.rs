@@ -1,7 +1,8 @@
 //! The data plane: the only code that does network I/O for calls.
 //!
 //! The path of a connection, in the order of the files: `worker` accepts it, `connection` learns its origin and reads heads,
-//! `exchange` reads, decides and records a request, `forward` forwards it, `answer` records and gives back what the server says,
+//! `identify` finds out whose a
+//! request is, `exchange` reads, decides and records it, `forward` forwards it, `answer` records and gives back what the server says,
 //! `events` does so for streams of events.
 //!
 //! There are two ways in. `connection` serves what the kernel redirected, and `secure` shakes hands with such clients; `endpoint` serves
@@ -17,7 +18,9 @@ mod entrance;
 mod events;
 mod exchange;
 mod forward;
+mod identify;
 mod metrics;
+mod owners;
 mod record;
 mod refusal;
 mod secure;
@@ -40,11 +43,13 @@ use crate::{
     audit::{Appender, Durability, Effect, Entry, Kind, MAX_DEPTH},
     capture::Capture,
     config::Config,
+    identity::Identities,
     mcp,
     tls::Tls,
 };
 
 pub use metrics::{Metrics, counter, metric};
+pub use owners::Owners;
 pub use servers::Servers;
 pub use worker::{StartError, Workers, start};
 
@@ -58,6 +63,8 @@ pub struct Shared {
     pub audit: Appender,
     /// What `https` servers need.
     pub tls: Tls,
+    /// Who calls.
+    pub identities: Identities,
     /// Which server an address belongs to.
     pub servers: Servers,
     /// What is counted.
@@ -67,18 +74,29 @@ pub struct Shared {
     /// When each worker last showed that it runs, in milliseconds of the monotonic clock.
     beats: Vec<AtomicU64>,
     sessions: session::Sessions,
+    owners: Owners,
     reading: mcp::Limits,
 }
 
 impl Shared {
     /// For so many workers.
-    pub fn new(config: Config, capture: Option<Capture>, tls: Tls, audit: Appender, workers: usize) -> Arc<Self> {
+    pub fn new(
+        config: Config,
+        capture: Option<Capture>,
+        tls: Tls,
+        identities: Identities,
+        owners: Owners,
+        audit: Appender,
+        workers: usize,
+    ) -> Arc<Self> {
         let reading = mcp::Limits { max_bytes: config.limits.inspected_body, max_depth: MAX_DEPTH, ..mcp::Limits::default() };
         Arc::new(Shared {
             servers: Servers::new(&config),
             config,
             capture,
             tls,
+            identities,
+            owners,
             audit,
             metrics: Metrics::default(),
             draining: AtomicBool::new(false),

@@ -9,27 +9,38 @@ use super::{caller::Origin, entrance::Entrance};
 use crate::{
     audit::{Digest, Payload, Sha256},
     capture::process::{Fact, Process},
+    identity::Identity,
     mcp::{self, Id},
     tls::Session,
     wire::http1::{Headers, RequestHead},
 };
 
-/// Who called: in this version, the process that the kernel saw, or the address that called the endpoint. A connection's caller stays
-/// the same, so it is spelled out once.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub(super) struct Caller(Box<RawValue>);
+/// Where a connection comes from, and the process behind it. They stay the same, so they are spelled out once.
+pub(super) struct Source {
+    origin: Box<RawValue>,
+    process: Box<RawValue>,
+}
 
-impl Caller {
+impl Source {
     pub(super) fn new(origin: &Origin, process: &Fact<Process>) -> Self {
-        #[derive(Serialize)]
-        struct Spelled<'a> {
-            origin: &'a Origin,
-            process: &'a Fact<Process>,
-        }
         // Strings, numbers and lists always serialise.
-        Caller(to_raw_value(&Spelled { origin, process }).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+        let spelled = |value: serde_json::Result<Box<RawValue>>| value.unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Source { origin: spelled(to_raw_value(origin)), process: spelled(to_raw_value(process)) }
     }
+
+    /// Who called, as far as that is known.
+    pub(super) fn caller<'a>(&'a self, identity: Option<&'a Identity>) -> Caller<'a> {
+        Caller { identity, origin: &self.origin, process: &self.process }
+    }
+}
+
+/// Who called: the person or the workload, the process that the kernel saw, and where from.
+#[derive(Serialize)]
+pub(super) struct Caller<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a Identity>,
+    origin: &'a RawValue,
+    process: &'a RawValue,
 }
 
 /// The body of a record.
@@ -89,7 +100,7 @@ pub(super) struct Request<'a> {
     pub server: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<&'a str>,
-    pub caller: &'a Caller,
+    pub caller: Caller<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<&'a Tls>,
     pub http: HttpRequest<'a>,
@@ -172,7 +183,7 @@ pub(super) struct Refused<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub caller: Option<&'a Caller>,
+    pub caller: Option<Caller<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -189,7 +200,7 @@ pub(super) struct Refused<'a> {
 #[derive(Serialize)]
 pub(super) struct Connection<'a> {
     pub server: &'a str,
-    pub caller: &'a Caller,
+    pub caller: Caller<'a>,
     pub protocol: &'static str,
     /// The name in the client's hello, which was not opened further.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,7 +17,7 @@ pub(super) enum Side {
 }
 
 /// Something that was not let through: what to tell the caller, and the record.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Refusal {
     pub side: Side,
     /// HTTP status.
@@ -32,15 +32,26 @@ pub(super) struct Refusal {
     pub help: &'static str,
     /// The call that it answers, where it could be read.
     pub id: Option<Id>,
+    /// How the caller could show who it is: the value of WWW-Authenticate (RFC 9110 section 11.6.1).
+    pub challenge: Option<String>,
 }
 
 impl Refusal {
     pub(super) fn client(status: u16, reason: &'static str, message: impl Into<String>, help: &'static str) -> Self {
-        Refusal { side: Side::Client, status, code: -32600, reason, message: message.into(), help, id: None }
+        Refusal { side: Side::Client, status, code: -32600, reason, message: message.into(), help, id: None, challenge: None }
     }
 
     pub(super) fn upstream(message: impl Into<String>, help: &'static str) -> Self {
-        Refusal { side: Side::Upstream, status: 502, code: -32603, reason: "upstream", message: message.into(), help, id: None }
+        Refusal {
+            side: Side::Upstream,
+            status: 502,
+            code: -32603,
+            reason: "upstream",
+            message: message.into(),
+            help,
+            id: None,
+            challenge: None,
+        }
     }
 
     pub(super) fn answering(mut self, id: Option<Id>) -> Self {
@@ -72,6 +83,7 @@ impl From<mcp::Refusal> for Refusal {
             message: refusal.message,
             help: "Send one well-formed JSON-RPC message that can be read in one way only. Nothing was forwarded.",
             id: refusal.id,
+            challenge: None,
         }
     }
 }
@@ -86,21 +98,29 @@ impl From<AppendError> for Refusal {
             message: format!("the call was not let through because it cannot be recorded: {error}"),
             help: "Nothing is forwarded without a record. Tell the operator of this host; `/readyz` of the gateway and its log say more.",
             id: None,
+            challenge: None,
         }
     }
 }
 
 /// The answer on the wire: a JSON-RPC error in an HTTP answer.
 pub(super) fn answer(refusal: &Refusal, record: Option<&str>, to: &Method, keep_alive: bool) -> Vec<Bytes> {
-    let body = body(refusal, record);
+    json_answer(refusal.status, &body(refusal, record), refusal.challenge.as_deref(), to, keep_alive)
+}
+
+/// An answer of the gateway's own.
+pub(super) fn json_answer(status: u16, body: &Bytes, challenge: Option<&str>, to: &Method, keep_alive: bool) -> Vec<Bytes> {
     let mut headers = Headers::new();
     headers.push("Content-Type", "application/json");
-    if refusal.status == 503 {
+    if let Some(challenge) = challenge {
+        headers.push("WWW-Authenticate", challenge.to_owned());
+    }
+    if status == 503 {
         headers.push("Retry-After", "5");
     }
     let head = ResponseHead {
-        status: refusal.status,
-        reason: Bytes::from_static(phrase(refusal.status).as_bytes()),
+        status,
+        reason: Bytes::from_static(phrase(status).as_bytes()),
         minor_version: 1,
         headers,
         framing: Framing::None,
@@ -112,7 +132,7 @@ pub(super) fn answer(refusal: &Refusal, record: Option<&str>, to: &Method, keep_
     // Every part of this head is ours: it can always be written.
     let written = write_response_head(&mut out, &head, to, &Rewrite { framing, set: &[], remove: &[], keep_alive });
     debug_assert_eq!(written, Ok(()));
-    if *to == Method::Head { vec![out.freeze()] } else { vec![out.freeze(), body] }
+    if *to == Method::Head { vec![out.freeze()] } else { vec![out.freeze(), body.clone()] }
 }
 
 /// The JSON-RPC error alone.
@@ -123,7 +143,9 @@ pub(super) fn body(refusal: &Refusal, record: Option<&str>) -> Bytes {
 
 fn phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",

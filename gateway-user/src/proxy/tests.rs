@@ -41,13 +41,21 @@ fn a_fault_in_an_exchange_ends_its_connection_and_closes_its_request_on_record()
     let options = Options { segment_size: config.audit.segment, ..Options::new(&config.audit.dir) };
     let (log, _) = Log::open(options).unwrap();
     let tls = Tls::new(&config).unwrap();
-    let shared = Shared::new(config, None, tls, log.appender(), 1);
+    let control = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let identities = Identities::new(&config.identity, control.handle().clone()).unwrap();
+    let shared = Shared::new(config, None, tls, identities, Owners::default(), log.appender(), 1);
     shared.servers.learn(0, 9, [Ipv4Addr::LOCALHOST.into()]);
 
     let runtime = compio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (_draining, drained) = oneshot::channel();
-        let worker = Rc::new(Worker { shared, pool: RefCell::new(Pool::default()), drained: drained.shared(), exchanges: Rc::default() });
+        let worker = Rc::new(Worker {
+            shared,
+            pool: RefCell::new(Pool::default()),
+            tokens: RefCell::default(),
+            drained: drained.shared(),
+            exchanges: Rc::default(),
+        });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let to = listener.local_addr().unwrap();
         let client = thread::spawn(move || {

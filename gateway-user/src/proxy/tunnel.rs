@@ -21,6 +21,9 @@ use crate::{
 /// passed on unread: at the endpoint nothing but a request says where to.
 pub(super) async fn run(connection: &mut Connection, protocol: &'static str, sni: Option<&str>) {
     let Origin::Capture(KernelOrigin { original, .. }) = connection.origin else { return };
+    if let Err(refusal) = connection.vouch_unread().await {
+        return connection.refuse(&refusal, None, &[]).await;
+    }
     let started = Instant::now();
     let opened = {
         let body = body(connection, protocol, sni, "opened");
@@ -52,7 +55,7 @@ pub(super) async fn run(connection: &mut Connection, protocol: &'static str, sni
 fn body<'a>(connection: &'a Connection, protocol: &'static str, sni: Option<&'a str>, phase: &'static str) -> record::Connection<'a> {
     record::Connection {
         server: &connection.config().name,
-        caller: &connection.caller,
+        caller: connection.caller(),
         protocol,
         sni,
         phase,

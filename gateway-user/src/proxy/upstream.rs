@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     os::fd::AsFd,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,9 +20,9 @@ const REST: Duration = Duration::from_secs(55);
 /// As many as a caller may have open to us at once, or it would open and close one for every call beyond.
 const KEPT_PER_CALLER: usize = 1024;
 
-/// Who may use a connection: no connection is shared by two of these. Of callers of whom only the address is known, the session
-/// tells one from another.
-pub(super) type Principal = (Who, Option<String>);
+/// Who may use a connection: no connection is shared by two of these. Two identities never share one; of callers of whom only the address
+/// is known, the session tells one from another too.
+pub(super) type Principal = (Who, Arc<str>, Option<String>);
 
 /// For whom, to where, and as which of the servers there: they may be recognised by different certificates.
 pub(super) type Destination = (Principal, SocketAddr, usize);

@@ -21,7 +21,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
 use super::{Shared, connection, endpoint, upstream::Pool, wait};
-use crate::capture::{Capture, CaptureError};
+use crate::{
+    capture::{Capture, CaptureError},
+    identity::TokenCache,
+};
 
 /// The kernel's queue of connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -51,6 +54,8 @@ pub enum StartError {
 pub(super) struct Worker {
     pub shared: Arc<Shared>,
     pub pool: RefCell<Pool>,
+    /// The tokens that were checked.
+    pub tokens: RefCell<TokenCache>,
     /// Resolves when the gateway begins to drain.
     pub drained: SharedFuture<oneshot::Receiver<()>>,
     /// Held by each exchange, and each copy of bytes, that is under way.
@@ -125,8 +130,8 @@ pub fn start(shared: &Arc<Shared>) -> Result<Workers, StartError> {
                 Err(error) => return drop(report.send(Err(error))),
             };
             let _ = report.send(Ok(runtime.driver_type()));
-            // The future that is blocked on is polled at every turn of the loop: let that be the cheapest there is.
             let busy_poll = shared.config.workers.busy_poll;
+            // The future that is blocked on is polled at every turn of the loop: let that be the cheapest there is.
             let ended = wait::block_on(&runtime, async { compio::runtime::spawn(run(shared, index, sockets, drained)).await }, busy_poll);
             if let Err(error) = ended.unwrap_or_else(|_| Err(io::Error::other("it panicked"))) {
                 tracing::error!(worker = index, "a data-plane worker ended: {error}");
@@ -222,7 +227,13 @@ fn listeners(
 }
 
 async fn run(shared: Arc<Shared>, index: usize, sockets: Vec<(Socket, Way)>, drained: oneshot::Receiver<()>) -> io::Result<()> {
-    let worker = Rc::new(Worker { shared, pool: RefCell::default(), drained: drained.shared(), exchanges: Rc::default() });
+    let worker = Rc::new(Worker {
+        shared,
+        pool: RefCell::default(),
+        tokens: RefCell::default(),
+        drained: drained.shared(),
+        exchanges: Rc::default(),
+    });
     let open = Rc::new(());
     for (socket, way) in sockets {
         let listener = TcpListener::from_std(socket.into())?;

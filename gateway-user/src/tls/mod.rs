@@ -27,7 +27,7 @@ use kept::Kept;
 pub use clients::Clients;
 pub use hello::{Heard, Hello, read as read_hello};
 pub use session::{Session, TlsError};
-pub use upstream::{TlsConfigError, Upstream, chain_and_key};
+pub use upstream::{TlsConfigError, Upstream, chain_and_key, trusting};
 
 /// What `https` servers need: how they are reached, and what their clients are shown. It [keeps up](Tls::renew) with its files.
 pub struct Tls {

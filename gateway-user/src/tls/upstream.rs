@@ -1,7 +1,7 @@
 //! Towards the server: whom we trust, and what we show.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,7 +9,8 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ConfigBuilder, RootCertStore,
+    client::WantsClientCert,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
 };
@@ -86,14 +87,7 @@ impl Upstream {
     pub fn new(server: &ServerConfig) -> Result<Self, TlsConfigError> {
         let host = &server.url.host;
         let name = ServerName::try_from(host.clone()).map_err(|_| TlsConfigError::Name { host: host.clone() })?;
-        let roots = match &server.tls.ca_file {
-            Some(path) => roots_in(path)?,
-            None => system_roots()?,
-        };
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(TlsConfigError::Library)?
-            .with_root_certificates(roots);
+        let builder = trusting(server.tls.ca_file.as_deref())?;
         let mut config = match &server.tls.client {
             None => builder.with_no_client_auth(),
             Some(files) => {
@@ -132,6 +126,19 @@ impl Upstream {
     }
 }
 
+/// A client that trusts the authorities of a file, or the system's.
+///
+/// # Errors
+/// [`TlsConfigError`]
+pub fn trusting(ca_file: Option<&Path>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsConfigError> {
+    let roots = match ca_file {
+        Some(path) => roots_in(path)?,
+        None => system_roots()?,
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    Ok(builder.with_safe_default_protocol_versions().map_err(TlsConfigError::Library)?.with_root_certificates(roots))
+}
+
 /// Reads a certificate chain and its key.
 ///
 /// # Errors
@@ -145,15 +152,15 @@ pub fn chain_and_key(files: &CertificateFiles) -> Result<(Vec<CertificateDer<'st
     Ok((chain, key))
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
-    let failed = |error| TlsConfigError::File { path: path.clone(), error };
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+    let failed = |error| TlsConfigError::File { path: path.to_owned(), error };
     CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
 }
 
-fn roots_in(path: &PathBuf) -> Result<RootCertStore, TlsConfigError> {
+fn roots_in(path: &Path) -> Result<RootCertStore, TlsConfigError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates(path)?);
-    if roots.is_empty() { Err(TlsConfigError::NoAuthority { path: path.clone() }) } else { Ok(roots) }
+    if roots.is_empty() { Err(TlsConfigError::NoAuthority { path: path.to_owned() }) } else { Ok(roots) }
 }
 
 fn system_roots() -> Result<RootCertStore, TlsConfigError> {

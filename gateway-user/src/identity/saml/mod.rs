@@ -1,0 +1,1 @@
+//! SAML 2.0: the gateway as a service provider.
