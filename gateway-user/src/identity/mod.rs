@@ -13,6 +13,8 @@ mod claims;
 mod http;
 mod issuer;
 mod keys;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::{fmt, sync::Arc};

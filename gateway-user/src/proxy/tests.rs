@@ -14,10 +14,11 @@ use futures_channel::oneshot;
 use futures_util::FutureExt;
 use serde_json::Value;
 
-use super::{Shared, endpoint, upstream::Pool, worker::Worker};
+use super::{Owners, Shared, endpoint, upstream::Pool, worker::Worker};
 use crate::{
     audit::{Log, Options},
     config,
+    identity::Identities,
     tls::Tls,
 };
 
