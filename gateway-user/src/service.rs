@@ -21,7 +21,7 @@ use gateway_user::{
     audit::{Durability, Effect, Entry, Kind, Log, Options},
     capture::{Capture, KernelLog, guard},
     config::{Config, ServerConfig},
-    identity::Identities,
+    identity::{Identities, instance},
     proxy::{self, Owners, Shared},
     ship::{self, Ship, ShipOptions},
     tls::{Renewed, Tls},
@@ -122,7 +122,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let control = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let identities = Identities::new(&config.identity, control.handle().clone())?;
+    let identities = Arc::new(Identities::new(&config.identity, control.handle().clone())?);
     let owners = if config.identity.is_configured() {
         let dir = &config.identity.dir;
         Owners::open(dir)
@@ -136,6 +136,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         for server in 0..shared.config.servers.len() {
             learn(&shared, server).await;
         }
+        let identity = &shared.config.identity;
         let start = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -143,8 +144,14 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
             "endpoint": shared.config.endpoint.as_ref().map(|endpoint| endpoint.listen),
             "servers": shared.config.servers.iter().map(|server| json!({
                 "name": server.name, "url": server.url.to_string(), "durability": format!("{:?}", server.durability).to_lowercase(),
-                "other": format!("{:?}", server.other).to_lowercase(),
+                "other": format!("{:?}", server.other).to_lowercase(), "anonymous": format!("{:?}", server.anonymous).to_lowercase(),
+                "authorization": format!("{:?}", server.authorization).to_lowercase(), "allow_groups": server.allow_groups,
             })).collect::<Vec<_>>(),
+            "identity": {
+                "oidc": identity.oidc.iter().map(|issuer| &issuer.issuer).collect::<Vec<_>>(),
+                "saml": identity.saml.iter().map(|provider| &provider.name).collect::<Vec<_>>(),
+                "workloads": identity.workloads.iter().map(|workload| &workload.name).collect::<Vec<_>>(),
+            },
             "records": recovered.records,
         });
         event(&shared, Kind::Start, &start).await
@@ -170,8 +177,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         let resolving = tokio::spawn(resolving(shared.clone()));
         let tidying = tokio::spawn(tidying(shared.clone()));
         let renewing = tokio::spawn(renewing(shared.clone(), signal(SignalKind::hangup())?));
-        let issuers = &shared.identities.issuers;
-        let vouching: Vec<_> = issuers.all().iter().map(|issuer| tokio::spawn(issuers.clone().keep_up(issuer.clone()))).collect();
+        let vouching = vouching(&shared.identities);
         let kernel = kernel_log.map(|log| tokio::spawn(kernel_messages(log)));
         let ship = match &shared.config.kinesis {
             None => None,
@@ -224,6 +230,16 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     result?;
     anyhow::ensure!(!failed.load(Ordering::Relaxed), "a data-plane worker ended unexpectedly; its error stands above");
     Ok(())
+}
+
+/// Keeps up with what vouches for callers.
+fn vouching(identities: &Arc<Identities>) -> Vec<JoinHandle<()>> {
+    let issuers = &identities.issuers;
+    let mut tasks: Vec<_> = issuers.all().iter().map(|issuer| tokio::spawn(issuers.clone().keep_up(issuer.clone()))).collect();
+    if identities.workloads.wants_role() {
+        tasks.push(tokio::spawn(instance::keep_up(identities.clone())));
+    }
+    tasks
 }
 
 /// A record of the gateway's own life.

@@ -4,6 +4,7 @@
 //! a declared workload ([`workload`]). Where none does, the caller is nobody. What is decided from bytes, `claims`, `token`, `keys`, has no
 //! clock and no I/O; `issuer` asks the identity providers.
 
+pub mod instance;
 pub mod login;
 pub mod saml;
 pub mod workload;

@@ -64,7 +64,7 @@ pub struct Shared {
     /// What `https` servers need.
     pub tls: Tls,
     /// Who calls.
-    pub identities: Identities,
+    pub identities: Arc<Identities>,
     /// Which server an address belongs to.
     pub servers: Servers,
     /// What is counted.
@@ -84,7 +84,7 @@ impl Shared {
         config: Config,
         capture: Option<Capture>,
         tls: Tls,
-        identities: Identities,
+        identities: Arc<Identities>,
         owners: Owners,
         audit: Appender,
         workers: usize,
