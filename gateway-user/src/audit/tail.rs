@@ -239,6 +239,7 @@ fn for_people(line: &Line<'_>, body: &Body) -> String {
         (Some(one), None) | (None, Some(one)) => parts.push(shown(one, 80)),
         (None, None) => {}
     }
+    parts.extend(who(body));
     parts.extend(process(body));
     parts.extend(outcome(body));
     // What the gateway itself did not let through, and why.
@@ -254,6 +255,16 @@ fn for_people(line: &Line<'_>, body: &Body) -> String {
         parts.push("(body left out)".into());
     }
     parts.join("  ")
+}
+
+/// The person or the workload behind a call; nothing when that is nobody.
+fn who(body: &Body) -> Option<String> {
+    let of = |key: &str| body.text(&format!("/caller/identity/{key}"));
+    match of("kind")? {
+        "person" => Some(shown(of("name").or(of("subject"))?, 60)),
+        "workload" => Some(format!("workload {}", shown(of("name")?, 60))),
+        _ => None,
+    }
 }
 
 fn process(body: &Body) -> Option<String> {

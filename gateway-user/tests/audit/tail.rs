@@ -156,6 +156,25 @@ fn a_caller_of_the_endpoint_from_elsewhere_is_shown_by_its_address() {
 }
 
 #[test]
+fn who_called_stands_before_the_process() {
+    let dir = dir();
+    let (log, _) = Log::open(options(dir.path())).unwrap();
+    for (identity, shows) in [
+        (r#"{"kind":"person","issuer":"https://login.example","subject":"00u1","name":"ada@example.com"}"#, "  ada@example.com  7[42]"),
+        (r#"{"kind":"person","issuer":"https://login.example","subject":"00u1"}"#, "  00u1  7[42]"),
+        (r#"{"kind":"workload","name":"nightly-report"}"#, "  workload nightly-report  7[42]"),
+        (r#"{"kind":"nobody"}"#, "  7[42]"),
+        ("{\"kind\":\"person\",\"subject\":\"\u{1b}[2Jroot\"}", "  \\u{1b}[2Jroot  7[42]"),
+    ] {
+        let identity = identity.replace('\u{1b}', "\\u001b");
+        let body = format!(r#"{{"server":"s","caller":{{"identity":{identity},"process":{{"pid":42,"exe":"/7"}}}}}}"#);
+        block_on(log.appender().append(entry(&body, Effect::None), Durability::Sync)).unwrap();
+        let all = shown(&TailOptions { dir: dir.path().to_owned(), last: Some(1), ..Default::default() });
+        assert!(all[0].ends_with(shows), "{}", all[0]);
+    }
+}
+
+#[test]
 fn no_log_is_said_to_be_none() {
     let dir = dir();
     let error = run(&TailOptions { dir: dir.path().to_owned(), ..Default::default() }, &mut Vec::new()).unwrap_err();
