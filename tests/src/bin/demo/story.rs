@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use gateway_tests::{Finished, Launch};
+use gateway_tests::{Finished, Launch, wait::wait_for};
 use serde_json::{Value, json};
 
 use crate::{
@@ -200,16 +200,11 @@ fn killed(scene: &mut Scene, page: &mut Page) -> anyhow::Result<()> {
     page.hold(!status.success(), "the caller learns that its call was cut off", || status.to_string())?;
     scene.clinic.thaw()?;
 
-    let again = || scene.client(Curl::tool(&url, 4, "query", &json!({ "sql": QUESTION })).launch()).run(LIMIT);
-    let mut refused = again()?;
     // The kernel takes a ring's sockets down a moment after its process: until then a connect is reset, and not yet refused.
-    for _ in 0..100 {
-        if refused.code() != Some(RESET) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-        refused = again()?;
-    }
+    let refused = wait_for("the gateway's sockets to be gone", LIMIT, || {
+        let done = scene.client(Curl::tool(&url, 4, "query", &json!({ "sql": QUESTION })).launch()).run(LIMIT)?;
+        Ok((done.code() != Some(RESET)).then_some(done))
+    })?;
     page.command("curl …", "the query of step 3")?;
     page.output(&refused.stderr)?;
     if scene.cgroup.is_none() {
