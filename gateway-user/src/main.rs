@@ -12,6 +12,7 @@ use gateway_user::{audit, capture::guard, config};
 
 mod admin;
 mod ca;
+mod doctor;
 mod service;
 
 /// Many small blocks and read buffers of 16 KiB come and go with each call: that is what it is good at.
@@ -63,6 +64,18 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration file; every fault is printed with file, line, key and what was expected
     Check(ConfigFile),
+    /// Tell what is wrong with how callers are identified: clock, identity providers, keys, workloads
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Read a token from standard input, and tell what would become of it; it is shown without its signature
+        #[arg(long)]
+        token: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Load, show or remove the kernel programs that capture connections
     #[command(subcommand, after_help = GUARD_EXAMPLES)]
     Guard(Guard),
@@ -169,6 +182,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let servers: String = servers.collect();
             let ways = service::ways(&config, None);
             say(&format!("{}: fine; {} server(s) {ways}\n{servers}", file.config.display(), config.servers.len()))?;
+        }
+        Command::Doctor { config: file, token, json } => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            return doctor::run(&config, token, json);
         }
         Command::Guard(Guard::Up(file)) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };

@@ -230,7 +230,8 @@ fn admit(server: &ServerConfig, identity: &Identity, challenge: Option<String>) 
 }
 
 /// A server's URL as a token names it (RFC 8707 section 2).
-pub(super) fn resource(url: &ServerUrl) -> String {
+#[must_use]
+pub fn resource(url: &ServerUrl) -> String {
     format!("{}://{}{}", url.scheme(), url.authority(), path_of(url))
 }
 

@@ -48,6 +48,7 @@ use crate::{
     tls::Tls,
 };
 
+pub use identify::resource;
 pub use metrics::{Metrics, counter, metric};
 pub use owners::Owners;
 pub use servers::Servers;
