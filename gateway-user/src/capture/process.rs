@@ -121,6 +121,12 @@ pub fn describe(origin: &KernelOrigin) -> Process {
     read_of(pid, origin.connected_boot_ns)
 }
 
+/// Reads what /proc says of the process that has this number now.
+#[must_use]
+pub fn current(pid: u32) -> Process {
+    read_of(pid, u64::MAX)
+}
+
 /// Reads what /proc says of the process that had this number then, on `CLOCK_BOOTTIME`.
 pub(super) fn read_of(pid: u32, then_boot_ns: u64) -> Process {
     // Held while /proc is read: if it lives at the end, everything read was of one process.

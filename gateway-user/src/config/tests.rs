@@ -143,3 +143,56 @@ fn syntax_errors_have_a_line() {
 fn the_file_in_the_repository_works_as_it_is() {
     parse("gateway.toml", include_str!("../../../gateway.toml")).unwrap();
 }
+
+const OIDC: &str = "[[identity.oidc]]\nissuer = \"https://login.example\"\naudience = \"mcp-gateway\"\n";
+
+#[test]
+fn where_somebody_can_be_told_from_nobody_nobody_is_denied() {
+    let alone = parse("g.toml", SERVER).unwrap();
+    assert_eq!((alone.servers[0].anonymous, alone.servers[0].authorization), (Anonymous::Record, Authorization::Server));
+    let with_issuer = parse("g.toml", &format!("{OIDC}{SERVER}")).unwrap();
+    assert_eq!((with_issuer.servers[0].anonymous, with_issuer.servers[0].authorization), (Anonymous::Deny, Authorization::Gateway));
+    let workload = "[[identity.workload]]\nname = \"w\"\nuid = 7\n";
+    let with_workload = parse("g.toml", &format!("{workload}{SERVER}")).unwrap();
+    assert_eq!((with_workload.servers[0].anonymous, with_workload.servers[0].authorization), (Anonymous::Deny, Authorization::Server));
+    let chosen = parse("g.toml", &format!("{OIDC}{SERVER}anonymous = \"record\"\nauthorization = \"server\"\n")).unwrap();
+    assert_eq!((chosen.servers[0].anonymous, chosen.servers[0].authorization), (Anonymous::Record, Authorization::Server));
+}
+
+#[test]
+fn an_issuer_has_defaults_that_pin_what_it_may_do() {
+    let config = parse("g.toml", &format!("{OIDC}client_id = \"login\"\n{SERVER}")).unwrap();
+    let issuer = &config.identity.oidc[0];
+    assert_eq!(issuer.name, "login.example");
+    assert_eq!(issuer.algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>(), ["RS256", "ES256"]);
+    assert_eq!((issuer.skew, issuer.keys_max_age), (Duration::from_secs(60), Duration::from_secs(86_400)));
+    assert_eq!(issuer.login.as_ref().unwrap().scopes, ["profile", "offline_access"]);
+    assert_eq!(config.identity.login_lifetime, Duration::from_secs(12 * 3600));
+    let more = "name = \"corp\"\n[identity.oidc.introspection]\nclient_id = \"i\"\nclient_secret_file = \"s\"\n";
+    let issuer = parse("g.toml", &format!("{OIDC}{more}{SERVER}")).unwrap().identity.oidc[0].clone();
+    assert_eq!((issuer.name.as_str(), issuer.introspection.unwrap().ttl), ("corp", Duration::from_secs(30)));
+}
+
+#[test]
+fn what_would_weaken_an_identity_is_refused() {
+    for (text, told) in [
+        ("[[identity.oidc]]\nissuer = \"https://login.example\"\n", "identity.oidc.audience: is missing"),
+        ("[[identity.oidc]]\nissuer = \"http://login.example\"\naudience = \"a\"\n", "identity.oidc.issuer: expected an https:// URL"),
+        (&format!("{OIDC}algorithms = [\"HS256\"]\n"), "identity.oidc.algorithms: expected one of RS256"),
+        (&format!("{OIDC}algorithms = [\"none\"]\n"), "identity.oidc.algorithms: expected one of RS256"),
+        (&format!("{OIDC}skew = \"6m\"\n"), "identity.oidc.skew: expected 5m at most"),
+        (&format!("{OIDC}{OIDC}"), "identity.oidc.name: `login.example` is the name of another already"),
+        ("[[identity.workload]]\nname = \"w\"\n", "says of no process that it is this workload"),
+        ("[[identity.workload]]\nname = \"w\"\nexe = \"/bin/w\"\n", "identity.workload.sha256: is missing beside `exe`"),
+        ("[[identity.workload]]\nname = \"w\"\ninstance_role = \"r\"\n", "says of no process that it is this workload"),
+        ("[[identity.workload]]\nname = \"w\"\ncontainer = \"abc\"\n", "identity.workload.container: expected a container's id"),
+        ("[[identity.saml]]\nname = \"s\"\nmetadata = \"m\"\n", "identity.saml: SAML takes a browser"),
+        ("[console]\nlisten = \"0.0.0.0:9443\"\n", "console.listen: people on other hosts would log in in the clear"),
+        ("[console]\nurl = \"https://g.example/x\"\n", "console.url: expected scheme, host and port"),
+    ] {
+        let faults = faults(&format!("{text}{SERVER}"));
+        assert!(faults.contains(told), "{text}: {faults}");
+    }
+    let faults = faults(&format!("{SERVER}allow_groups = [\"dba\"]\n"));
+    assert!(faults.contains("server.allow_groups: nobody is in a group"), "{faults}");
+}

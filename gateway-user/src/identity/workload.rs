@@ -137,3 +137,98 @@ pub fn still_runs(process: &Process) -> bool {
 pub(super) fn is_within(cgroup: &str, outer: &str) -> bool {
     Path::new(cgroup).starts_with(outer)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::*;
+    use crate::capture::process;
+
+    fn declared(toml: &str) -> Workloads {
+        let toml = format!("[[identity.workload]]\nname = \"w\"\n{toml}[[server]]\nname = \"a\"\nurl = \"http://h/\"\n");
+        Workloads::new(&crate::config::parse("test", &toml).unwrap_or_else(|error| panic!("{error}")).identity.workloads)
+    }
+
+    /// This process, with another place in the system.
+    fn process(cgroup: &str, unit: Option<&str>, container: Option<&str>) -> Process {
+        Process {
+            cgroup: process::Fact::Known(cgroup.into()),
+            unit: unit.map(Into::into),
+            container: container.map(Into::into),
+            ..process::current(std::process::id())
+        }
+    }
+
+    #[test]
+    fn a_process_is_the_workload_that_all_given_facts_fit() {
+        let here = process("/agents.slice/report.service", Some("report.service"), Some("3f2a9c1b7d4e55aa"));
+        for (toml, by) in [
+            ("unit = \"report.service\"\n", vec!["unit"]),
+            ("container = \"3F2A9C1B7D4E\"\n", vec!["container"]),
+            ("cgroup = \"/agents.slice\"\n", vec!["cgroup"]),
+            ("cgroup = \"/agents.slice/report.service\"\nuid = 7\n", vec!["cgroup", "uid"]),
+        ] {
+            let found = declared(toml).of(Some(7), &here).unwrap();
+            assert_eq!((found.how(), found.strength()), (&How::Workload { by }, Strength::Declared), "{toml}");
+        }
+        for toml in [
+            "unit = \"report\"\n",
+            "unit = \"report.service\"\nuid = 8\n",
+            "container = \"3f2a9c1b7d4f\"\n",
+            "cgroup = \"/agents\"\n",
+            "cgroup = \"/agents.slice/report.service/x\"\n",
+            "unit = \"report.service\"\ninstance_role = \"agent-host\"\n",
+        ] {
+            assert!(declared(toml).of(Some(7), &here).is_none(), "{toml}");
+        }
+        assert!(declared("uid = 7\n").of(None, &here).is_none(), "of a caller from elsewhere the user is not known");
+    }
+
+    #[test]
+    fn a_role_that_the_instance_must_have_is_part_of_it() {
+        let workloads = declared("uid = 7\ninstance_role = \"agent-host\"\n");
+        let here = process("/", None, None);
+        assert!(workloads.wants_role() && workloads.of(Some(7), &here).is_none(), "it is not known yet");
+        workloads.has_role(Some("other".into()));
+        assert!(workloads.of(Some(7), &here).is_none());
+        workloads.has_role(Some("agent-host".into()));
+        assert_eq!(workloads.of(Some(7), &here).unwrap().strength(), Strength::DeclaredOnInstance);
+        workloads.has_role(None);
+        assert!(workloads.of(Some(7), &here).is_none());
+    }
+
+    #[test]
+    fn an_executable_counts_by_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let exe = dir.path().join("report");
+        fs::copy("/bin/sleep", &exe).unwrap();
+        let sha256 = |path: &Path| String::from_utf8(Digest::of(&fs::read(path).unwrap()).hex().to_vec()).unwrap();
+        let workloads = declared(&format!("exe = {exe:?}\nsha256 = \"{}\"\n", sha256(&exe)));
+        let start = || Command::new(&exe).arg("60").spawn().unwrap();
+        let mut child = start();
+        let running = || process::current(child.id());
+        while running().exe.known() != Some(&exe) {
+            std::thread::yield_now();
+        }
+        let before = running();
+        assert_eq!(workloads.of(None, &before).unwrap().how(), &How::Workload { by: vec!["exe"] });
+        assert!(still_runs(&before));
+        // Another file takes its place at the path: what runs is still the one that is known.
+        fs::copy("/bin/sleep", dir.path().join("new")).unwrap();
+        fs::write(dir.path().join("new"), [fs::read("/bin/sleep").unwrap(), b"changed".to_vec()].concat()).unwrap();
+        fs::rename(dir.path().join("new"), &exe).unwrap();
+        assert!(workloads.of(None, &running()).is_none(), "it runs what is deleted by now, and the path says so");
+        let mut other = start();
+        while process::current(other.id()).exe.known() != Some(&exe) {
+            std::thread::yield_now();
+        }
+        assert!(workloads.of(None, &process::current(other.id())).is_none(), "what is at the path holds something else");
+        for child in [&mut child, &mut other] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(!still_runs(&before), "it has ended");
+    }
+}
