@@ -15,7 +15,7 @@ use crate::run::{self, step};
 /// Debian packages that the demo and the tests use, and a program of each that tells whether it is there.
 const PACKAGES: [(&str, &str); 3] = [("iproute2", "ip"), ("util-linux", "setpriv"), ("curl", "curl")];
 /// Those that only the tests use.
-const TEST_PACKAGES: [(&str, &str); 7] = [
+const TEST_PACKAGES: [(&str, &str); 13] = [
     ("python3-venv", "python3"),
     ("nodejs", "node"),
     ("npm", "npm"),
@@ -23,6 +23,14 @@ const TEST_PACKAGES: [(&str, &str); 7] = [
     ("openssl", "openssl"),
     ("ca-certificates", "update-ca-certificates"),
     ("p11-kit", "trust"),
+    ("php-cli", "php"),
+    // One of PHP's ways to be served has to be there: without this one it is Apache, which is started at once.
+    ("php-cgi", "php-cgi"),
+    ("php-sqlite3", "/usr/share/doc/php-sqlite3/copyright"),
+    ("php-xml", "/usr/share/doc/php-xml/copyright"),
+    ("simplesamlphp", "/usr/share/simplesamlphp/www/index.php"),
+    ("xmlsec1", "xmlsec1"),
+    ("faketime", "faketime"),
 ];
 
 /// Installs what is missing for the demo, as root. What is missing even so, the demo names.
@@ -40,7 +48,7 @@ pub(crate) fn all(root: &Path) -> anyhow::Result<()> {
     packages(&[PACKAGES.as_slice(), &TEST_PACKAGES].concat())?;
     let cache = root.join(".cache");
     fs::create_dir_all(&cache)?;
-    for environment in ["sdk-v1", "sdk-v2"] {
+    for environment in ["sdk-v1", "sdk-v2", "saml"] {
         python(root, &cache, environment)?;
     }
     node(root, &cache)
