@@ -22,6 +22,7 @@
 //! A missing privilege or kernel feature *fails* a test by name ([`needs::require`]): a skipped test looks green.
 
 pub mod binaries;
+pub mod browser;
 pub mod cgroup;
 pub mod clients;
 pub mod clinic;
@@ -32,6 +33,7 @@ pub mod kinesis;
 pub mod load;
 pub mod needs;
 pub mod netns;
+pub mod oidc;
 pub mod pki;
 pub mod process;
 pub mod raw;
@@ -43,9 +45,11 @@ pub mod slot;
 pub mod tls;
 pub mod wait;
 
+pub use browser::Browser;
 pub use cgroup::Cgroup;
 pub use gateway::Gateway;
 pub use netns::Netns;
+pub use oidc::Oidc;
 pub use process::{Finished, Launch, Proc, User};
 pub use record::Record;
 pub use setup::ServerEntry;
