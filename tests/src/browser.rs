@@ -146,7 +146,7 @@ impl Browser {
             curl = curl.arg("--cacert").arg(ca);
         }
         if let Some(origin) = from {
-            curl = curl.args(["--header", &format!("Origin: {origin}"), "--data", ""]);
+            curl = curl.args(["--request", "POST", "--header", &format!("Origin: {origin}")]);
         }
         for (n, (name, value)) in fields.iter().enumerate() {
             let file = self.files.path().join(format!("field-{n}"));

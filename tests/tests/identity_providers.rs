@@ -1,11 +1,26 @@
 //! The identity providers that other tests rely on do what real ones do; and a person with a scripted browser gets through each.
 
+use std::{
+    fs,
+    io::{BufReader, Write},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context;
 use aws_lc_rs::digest::{SHA256, digest};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use gateway_tests::{
-    Browser, Oidc,
+    Browser, Launch, Oidc, SamlIdp,
+    http::Message,
     oidc::{AUDIENCE, LOGIN_CLIENT},
     pki::Pki,
+    saml::{self, Manner, Product, ServiceProvider},
 };
 use serde_json::{Value, json};
 
@@ -176,5 +191,149 @@ fn the_provider_fails_in_each_way() -> Result {
     assert_eq!(oidc.get("/jwks")?, Value::Null);
     oidc.up()?;
     assert!(!published(&oidc)?.is_empty());
+    Ok(())
+}
+
+const SP: &str = "http://127.0.0.1:9/saml/corp/metadata";
+const ACS: &str = "http://127.0.0.1:9/saml/corp/acs";
+
+/// The address that a service provider sends a person to: a request in the redirect binding.
+fn saml_request(idp: &SamlIdp, id: &str) -> anyhow::Result<String> {
+    let at = time::OffsetDateTime::now_utc();
+    let (date, (hour, minute, second)) = (at.date(), at.time().as_hms());
+    let request = format!(
+        "<samlp:AuthnRequest xmlns:samlp=\"urn:oasis:names:tc:SAML:2.0:protocol\" xmlns:saml=\"urn:oasis:names:tc:SAML:2.0:assertion\" \
+         ID=\"{id}\" Version=\"2.0\" IssueInstant=\"{date}T{hour:02}:{minute:02}:{second:02}Z\" Destination=\"{}\" \
+         AssertionConsumerServiceURL=\"{ACS}\" ProtocolBinding=\"urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST\">\
+         <saml:Issuer>{SP}</saml:Issuer></samlp:AuthnRequest>",
+        idp.sso_url()
+    );
+    // DEFLATE (RFC 1951) with nothing deflated: one stored block.
+    let length = u16::try_from(request.len())?;
+    let mut block = vec![1];
+    block.extend(length.to_le_bytes());
+    block.extend((!length).to_le_bytes());
+    block.extend(request.as_bytes());
+    let escaped = STANDARD.encode(block).replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    Ok(format!("{}?SAMLRequest={escaped}&RelayState=r", idp.sso_url()))
+}
+
+/// What is posted to the service provider when this person logs in.
+fn saml_response(url: &str, person: &str) -> anyhow::Result<String> {
+    let page = Browser::new()?.stops_before(ACS).login(url, person)?;
+    anyhow::ensure!(page.url == ACS, "it ended elsewhere: {page:?}");
+    assert!(!url.contains("RelayState") || page.sent("RelayState") == Some("r"), "{page:?}");
+    let response = page.sent("SAMLResponse").context("no response")?;
+    Ok(String::from_utf8(STANDARD.decode(response)?)?)
+}
+
+fn trusted(product: Product, at: &Path) -> anyhow::Result<(SamlIdp, PathBuf, PathBuf)> {
+    let idp = SamlIdp::start(product)?;
+    let (certificate, key) = saml::certificate(at, "sp")?;
+    idp.trust(&ServiceProvider { entity_id: SP, acs: ACS, certificate: Some(&certificate) }.metadata()?)?;
+    Ok((idp, certificate, key))
+}
+
+/// What xmlsec1 says of the signature over the element of this name.
+fn signed(document: &str, element: &str, certificate: &Path) -> anyhow::Result<bool> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), document)?;
+    let name = element.rsplit(':').next().unwrap_or(element);
+    let done = Launch::new("xmlsec1")
+        .args(["--verify", "--enabled-reference-uris", "same-doc", "--id-attr:ID", element, "--node-xpath"])
+        .arg(format!("//*[local-name()='{name}']/*[local-name()='Signature']"))
+        .arg("--pubkey-cert-pem")
+        .arg(certificate)
+        .arg(file.path())
+        .run(Duration::from_secs(20))?;
+    Ok(done.code() == Some(0))
+}
+
+const ASSERTION: &str = "urn:oasis:names:tc:SAML:2.0:assertion:Assertion";
+const RESPONSE: &str = "urn:oasis:names:tc:SAML:2.0:protocol:Response";
+
+fn logs_in_by_saml(product: Product) -> Result {
+    let files = tempfile::tempdir()?;
+    let (idp, _, key) = trusted(product, files.path())?;
+    assert!(idp.metadata()?.contains(&format!("entityID=\"{}\"", idp.metadata_url())));
+
+    let document = saml_response(&saml_request(&idp, "_first")?, "ada")?;
+    for part in
+        ["InResponseTo=\"_first\"", &format!("Recipient=\"{ACS}\""), &format!(">{SP}<"), ">ada<", ">ada@example.test<", ">dba<", ">staff<"]
+    {
+        assert!(document.contains(part), "{part} is not in {document}");
+    }
+    assert!(signed(&document, ASSERTION, &idp.certificate())? && !signed(&document, RESPONSE, &idp.certificate())?, "{document}");
+    assert!(!signed(&document.replace(">ada<", ">bob<"), ASSERTION, &idp.certificate())?);
+
+    idp.behave(Manner { sign_assertion: false, sign_response: true, ..Manner::default() })?;
+    let document = saml_response(&saml_request(&idp, "_second")?, "bob")?;
+    assert!(!signed(&document, ASSERTION, &idp.certificate())? && signed(&document, RESPONSE, &idp.certificate())?, "{document}");
+
+    idp.behave(Manner { sign_response: true, encrypt_assertion: true, ..Manner::default() })?;
+    let document = saml_response(&saml_request(&idp, "_third")?, "ada")?;
+    assert!(document.contains("EncryptedAssertion") && !document.contains(">dba<"), "{document}");
+    fs::write(files.path().join("encrypted.xml"), &document)?;
+    let decrypt = Launch::new("xmlsec1").arg("--decrypt").arg("--privkey-pem").arg(key).arg(files.path().join("encrypted.xml"));
+    assert!(document.contains("#aes"), "{document}");
+    let plain = decrypt.run(Duration::from_secs(20))?.ok()?.stdout;
+    assert!(plain.contains(">dba<") && signed(&plain, ASSERTION, &idp.certificate())?, "{plain}");
+
+    idp.behave(Manner { weak: true, ..Manner::default() })?;
+    assert!(saml_response(&saml_request(&idp, "_weak")?, "ada")?.contains("#rsa-sha1\""));
+    idp.behave(Manner::default())?;
+    let unsolicited = saml_response(&idp.unsolicited_url(SP), "ada")?;
+    assert!(!unsolicited.contains("InResponseTo=\"_"), "{unsolicited}");
+    let old = fs::read_to_string(idp.certificate())?;
+    idp.renew_key()?;
+    fs::write(files.path().join("old.pem"), old)?;
+    let document = saml_response(&saml_request(&idp, "_fourth")?, "ada")?;
+    assert!(signed(&document, ASSERTION, &idp.certificate())? && !signed(&document, ASSERTION, &files.path().join("old.pem"))?);
+
+    assert!(saml_response(&saml_request(&idp, "_fifth")?, "nobody").is_err(), "there is no such person");
+    Ok(())
+}
+
+#[test]
+fn a_person_logs_in_at_simplesamlphp() -> Result {
+    logs_in_by_saml(Product::SimpleSamlPhp)
+}
+
+#[test]
+fn a_person_logs_in_at_pysaml2() -> Result {
+    logs_in_by_saml(Product::PySaml2)
+}
+
+#[test]
+fn an_identity_provider_has_a_clock_of_its_own() -> Result {
+    for product in Product::ALL {
+        let idp = SamlIdp::start_at(product, "-2d")?;
+        idp.trust(&ServiceProvider { entity_id: SP, acs: ACS, certificate: None }.metadata()?)?;
+        let document = saml_response(&idp.unsolicited_url(SP), "ada")?;
+        let then = (time::OffsetDateTime::now_utc() - time::Duration::days(2)).date();
+        let near = [then, then.previous_day().context("a day before")?].map(|day| format!("IssueInstant=\"{day}T"));
+        assert!(near.iter().any(|day| document.contains(day)), "{product:?}: {document}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_response_is_posted_to_who_asked() -> Result {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let acs = format!("http://{}/saml/corp/acs", listener.local_addr()?);
+    let idp = SamlIdp::start(Product::SimpleSamlPhp)?;
+    idp.trust(&ServiceProvider { entity_id: SP, acs: &acs, certificate: None }.metadata()?)?;
+    let service = thread::spawn(move || -> anyhow::Result<Message> {
+        let (mut connection, _) = listener.accept()?;
+        let request = Message::read(&mut BufReader::new(connection.try_clone()?))?.context("no request")?;
+        connection.write_all(&gateway_tests::http::answer(&json!("welcome")))?;
+        Ok(request)
+    });
+    let page = Browser::new()?.login(&idp.unsolicited_url(SP), "ada")?;
+    assert_eq!((page.status, page.html.as_str()), (200, "\"welcome\""));
+    let request = service.join().map_err(|_| anyhow::anyhow!("the service provider fell over"))??;
+    assert!(request.start.starts_with("POST /saml/corp/acs "), "{request:?}");
+    assert!(request.body.starts_with(b"SAMLResponse="), "{request:?}");
+    assert!(idp.sso_url().starts_with(request.field("origin").unwrap_or("?")), "{request:?}");
     Ok(())
 }
