@@ -12,10 +12,10 @@ use anyhow::{Context, bail};
 
 use crate::run::{self, step};
 
-/// Debian packages that the demo and the tests use, and a program of each that tells whether it is there.
+/// Debian packages that the demo and the tests use, and a program or file of each that tells whether it is there.
 const PACKAGES: [(&str, &str); 3] = [("iproute2", "ip"), ("util-linux", "setpriv"), ("curl", "curl")];
 /// Those that only the tests use.
-const TEST_PACKAGES: [(&str, &str); 13] = [
+const TEST_PACKAGES: [(&str, &str); 14] = [
     ("python3-venv", "python3"),
     ("nodejs", "node"),
     ("npm", "npm"),

@@ -22,7 +22,7 @@ pub(crate) fn step(what: &str) {
     println!("[{since:4}s] {what}");
 }
 
-/// Whether a program is on the path.
+/// Whether a program is on the path; or a file there, if it is named whole.
 pub(crate) fn there(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
