@@ -187,6 +187,8 @@ def cases():
     valid("both-signed", "the assertion and the response are signed", both)
     valid("encrypted", "the signed assertion is encrypted", encrypted(good))
     valid("encrypted-128", "the signed assertion is encrypted with AES-128", encrypted(good, cipher=ENC11 + "aes128-gcm"))
+    valid("encrypted-cbc-signed", "the signed assertion is encrypted with AES-CBC, and the response signed after that",
+          sign(encrypted(good, cipher=ENC + "aes128-cbc"), "_response"))
     valid("encrypted-both-signed", "the signed assertion is encrypted, and the response signed after that", sign(encrypted(good), "_response"))
     valid("sha512", "signed with RSA and SHA-512", sign(response(), method=MORE + "rsa-sha512", digest=ENC + "sha512"))
     valid("no-key-info", "the signature names no key", sign(response(), info=""))
@@ -391,7 +393,12 @@ def conditions(good):
 def encryption(good, both):
     refused("no-key", "encrypted-no-key", "encrypted, and there is no key here", encrypted(good), "key: none")
     refused("decryption", "encrypted-other-key", "encrypted to another key", encrypted(good, to="foreign"))
-    refused("cipher", "encrypted-cbc", "encrypted with AES-CBC", encrypted(good, cipher=ENC + "aes256-cbc"))
+    refused("cipher", "encrypted-cbc", "encrypted with AES-CBC, the response not signed", encrypted(good, cipher=ENC + "aes256-cbc"))
+    refused("signature", "encrypted-cbc-changed", "encrypted with AES-CBC and changed, the response signed before that", encrypted(
+        good, cipher=ENC + "aes256-cbc", change=lambda text: text[:-1] + bytes([text[-1] ^ 1])).replace("</saml:Issuer>", "</saml:Issuer>" + signature(
+            encrypted(good, cipher=ENC + "aes256-cbc"), "_response"), 1))
+    refused("cipher", "encrypted-3des", "encrypted with triple DES, the response signed", sign(
+        encrypted(good).replace(ENC11 + "aes256-gcm", ENC + "tripledes-cbc"), "_response"))
     refused("cipher", "encrypted-pkcs1", "its key encrypted with RSA PKCS#1 v1.5", encrypted(good, transport=ENC + "rsa-1_5"))
     refused("decryption", "encrypted-tampered", "what is encrypted was changed", encrypted(good, change=lambda text: text[:40] + bytes([text[40] ^ 1]) + text[41:]))
     refused("unsigned", "encrypted-unsigned", "encrypted by anybody, and not signed", encrypted(response()))

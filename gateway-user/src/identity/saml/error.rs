@@ -67,7 +67,10 @@ pub enum SamlError {
     #[error("the assertion is encrypted, and no `certificate` and `key` are set for it")]
     NoKey,
     /// The encryption is one that does not protect.
-    #[error("the assertion is not encrypted with AES-GCM and RSA-OAEP: set them at the identity provider")]
+    #[error(
+        "the assertion is not encrypted with RSA-OAEP and AES-GCM, or AES-CBC in a signed response: set that at the identity provider, or \
+         have it sign responses too"
+    )]
     Cipher,
     /// It is encrypted for somebody else, or was changed.
     #[error("the assertion cannot be decrypted with this service provider's key: give the identity provider the metadata again")]

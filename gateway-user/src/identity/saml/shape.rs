@@ -64,10 +64,17 @@ const SIGNATURES: [&str; 3] = [
 ];
 const DIGESTS: [&str; 3] =
     ["http://www.w3.org/2001/04/xmlenc#sha256", "http://www.w3.org/2001/04/xmldsig-more#sha384", "http://www.w3.org/2001/04/xmlenc#sha512"];
+/// Nobody can change what these encrypt.
 const CIPHERS: [&str; 3] = [
     "http://www.w3.org/2009/xmlenc11#aes128-gcm",
     "http://www.w3.org/2009/xmlenc11#aes192-gcm",
     "http://www.w3.org/2009/xmlenc11#aes256-gcm",
+];
+/// What these encrypt can be changed, and by that be read bit by bit: they are taken under a signature, which is verified first.
+const CIPHERS_UNDER_SIGNATURE: [&str; 3] = [
+    "http://www.w3.org/2001/04/xmlenc#aes128-cbc",
+    "http://www.w3.org/2001/04/xmlenc#aes192-cbc",
+    "http://www.w3.org/2001/04/xmlenc#aes256-cbc",
 ];
 const KEY_TRANSPORTS: [&str; 2] = ["http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p", "http://www.w3.org/2009/xmlenc11#rsa-oaep"];
 
@@ -184,7 +191,7 @@ fn content<'d>(response: Element<'d>) -> Result<Content<'d>, SamlError> {
     if one.is(ASSERTION, "Assertion") {
         return Ok(Content::Plain(one));
     }
-    encryption(one)?;
+    encryption(one, response.only(DSIG, "Signature").is_some())?;
     Ok(Content::Encrypted(one))
 }
 
@@ -213,7 +220,7 @@ fn signature(signature: Element<'_>, signed: Element<'_>) -> Result<(), SamlErro
 }
 
 /// One key and one text, both in the document itself, and encrypted so that nobody can change or probe them.
-fn encryption(encrypted: Element<'_>) -> Result<(), SamlError> {
+fn encryption(encrypted: Element<'_>, is_signed: bool) -> Result<(), SamlError> {
     let odd = SamlError::Malformed("its encrypted assertion is not one text with one key in it");
     let data = encrypted.only(XENC, "EncryptedData").ok_or(odd.clone())?;
     let key = data.only(DSIG, "KeyInfo").and_then(|info| info.only(XENC, "EncryptedKey")).ok_or(odd.clone())?;
@@ -226,7 +233,8 @@ fn encryption(encrypted: Element<'_>) -> Result<(), SamlError> {
     }
     let method = |part: Element<'_>| part.only(XENC, "EncryptionMethod").and_then(|one| one.attribute("Algorithm").map(str::to_owned));
     let is_one_of = |found: Option<String>, known: &[&str]| found.is_some_and(|found| known.contains(&found.as_str()));
-    if !is_one_of(method(data), &CIPHERS) || !is_one_of(method(key), &KEY_TRANSPORTS) {
+    let is_safe = is_one_of(method(data), &CIPHERS) || (is_signed && is_one_of(method(data), &CIPHERS_UNDER_SIGNATURE));
+    if !is_safe || !is_one_of(method(key), &KEY_TRANSPORTS) {
         return Err(SamlError::Cipher);
     }
     Ok(())
