@@ -95,7 +95,7 @@ function configuration() {
       profile: ["name", "preferred_username"],
       email: ["email"],
     },
-    // Groups in the ID token itself, as the providers of companies do.
+    // Names and addresses in the ID token itself, as the providers of companies do.
     conformIdTokenClaims: false,
     scopes: ["openid", "offline_access", "profile", "email", "mcp"],
     findAccount: (_ctx, id) => person(id) && { accountId: id, claims: () => person(id) },

@@ -43,7 +43,7 @@ fn claims(token: &Value) -> anyhow::Result<Value> {
 fn log_in(oidc: &Oidc, browser: Browser, person: &str) -> anyhow::Result<Value> {
     let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, VERIFIER.as_bytes()));
     let url = format!(
-        "{}/auth?client_id={LOGIN_CLIENT}&response_type=code&redirect_uri={CALLBACK}&scope=openid+offline_access&prompt=consent\
+        "{}/auth?client_id={LOGIN_CLIENT}&response_type=code&redirect_uri={CALLBACK}&scope=openid+profile+offline_access&prompt=consent\
          &state=s&nonce=n&code_challenge={challenge}&code_challenge_method=S256",
         oidc.issuer()
     );
@@ -76,7 +76,7 @@ fn a_person_logs_in_with_a_browser_and_stays_logged_in() -> Result {
     let tokens = log_in(&oidc, Browser::new()?, "ada")?;
     let id = claims(&tokens["id_token"])?;
     assert_eq!((&id["sub"], &id["aud"], &id["nonce"]), (&json!("ada"), &json!(LOGIN_CLIENT), &json!("n")), "{id}");
-    assert_eq!(id["groups"], json!(["dba", "staff"]), "{id}");
+    assert_eq!((&id["groups"], &id["name"]), (&json!(["dba", "staff"]), &json!("Ada Okafor")), "{id}");
 
     oidc.set_account("ada", &json!({ "groups": ["staff"] }))?;
     let renewed = refresh(&oidc, &tokens)?;
