@@ -13,6 +13,7 @@ use gateway_user::{audit, capture::guard, config};
 mod admin;
 mod ca;
 mod doctor;
+mod login;
 mod service;
 
 /// Many small blocks and read buffers of 16 KiB come and go with each call: that is what it is good at.
@@ -64,6 +65,40 @@ enum Command {
     Run(ConfigFile),
     /// Check a configuration file; every fault is printed with file, line, key and what was expected
     Check(ConfigFile),
+    /// Log in: your agents on this host then count as you, with no change to any of them
+    #[command(after_help = login::EXAMPLES)]
+    Login {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        login: login::Login,
+    },
+    /// End your logins on this host
+    Logout {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Only that of this login session
+        #[arg(long)]
+        session: bool,
+    },
+    /// Tell whose a call from here would be; exits 1 when nobody's
+    Whoami {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the logins on this host, or end one; those of others only as root
+    Sessions {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(subcommand)]
+        command: Option<login::Sessions>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Tell what is wrong with how callers are identified: clock, identity providers, keys, workloads
     #[command(after_help = doctor::EXAMPLES)]
     Doctor {
@@ -182,6 +217,22 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let servers: String = servers.collect();
             let ways = service::ways(&config, None);
             say(&format!("{}: fine; {} server(s) {ways}\n{servers}", file.config.display(), config.servers.len()))?;
+        }
+        Command::Login { config: file, login } => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            return login::login(&config, login);
+        }
+        Command::Logout { config: file, session } => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            return login::logout(&config, session);
+        }
+        Command::Whoami { config: file, json } => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            return login::whoami(&config, json);
+        }
+        Command::Sessions { config: file, command, json } => {
+            let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            return login::sessions(&config, command, json);
         }
         Command::Doctor { config: file, token, json } => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };

@@ -13,6 +13,7 @@ use anyhow::Context;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use serde_json::json;
 use tokio::{
+    net::UnixListener,
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
@@ -21,7 +22,11 @@ use gateway_user::{
     audit::{Durability, Effect, Entry, Kind, Log, Options},
     capture::{Capture, KernelLog, guard},
     config::{Config, ServerConfig},
-    identity::{Identities, instance},
+    control::{self, Control},
+    identity::{
+        Identities, instance,
+        login::{Hosts, Waiting},
+    },
     proxy::{self, Owners, Shared},
     ship::{self, Ship, ShipOptions},
     tls::{Renewed, Tls},
@@ -130,6 +135,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     } else {
         Owners::default()
     };
+    let socket = config.identity.is_configured().then(|| control.block_on(async { control::bind(&config.identity.socket) })).transpose()?;
     let shared = Shared::new(config, capture, tls, identities, owners, log.appender(), workers);
 
     control.block_on(async {
@@ -156,6 +162,10 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         });
         event(&shared, Kind::Start, &start).await
     })?;
+    let logins = match socket {
+        Some(socket) => control.block_on(logins(&shared, socket))?,
+        None => Vec::new(),
+    };
     // Removes what a gateway that was killed left of connections that it never accepted.
     if let Some(capture) = &shared.capture {
         capture.sweep(Duration::ZERO)?;
@@ -211,7 +221,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         resolving.abort();
         tidying.abort();
         renewing.abort();
-        vouching.iter().for_each(JoinHandle::abort);
+        vouching.iter().chain(&logins).for_each(JoinHandle::abort);
         if let Some(kernel) = kernel {
             kernel.abort();
         }
@@ -240,6 +250,17 @@ fn vouching(identities: &Arc<Identities>) -> Vec<JoinHandle<()>> {
         tasks.push(tokio::spawn(instance::keep_up(identities.clone())));
     }
     tasks
+}
+
+/// Takes up the logins that were kept, and lets people log in and out.
+async fn logins(shared: &Shared, socket: UnixListener) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let (config, identities) = (&shared.config, &shared.identities);
+    let opened = Hosts::open(&config.identity, identities.logins.clone(), identities.issuers.clone(), shared.audit.clone());
+    let hosts = opened.await.context("the logins on this host cannot be taken up")?;
+    let waiting = Arc::new(Waiting::default());
+    let console = config.console.as_ref().map(|console| console.url.clone());
+    let control = Arc::new(Control::new(&config.identity, console, identities.clone(), hosts.clone(), waiting));
+    Ok(vec![tokio::spawn(hosts.keep_up()), tokio::spawn(control.serve(socket))])
 }
 
 /// A record of the gateway's own life.

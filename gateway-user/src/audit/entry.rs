@@ -72,6 +72,10 @@ kinds! {
     Refused => "refused",
     /// A connection on a governed address that did not speak MCP.
     Connection => "connection",
+    /// Somebody logged in on the host; the calls of the processes that are named count as his from here on.
+    Login => "login",
+    /// A login ended; the body says why.
+    Logout => "logout",
     /// The gateway ended while this call was in flight: nobody knows how it came out.
     OutcomeUnknown => "outcome_unknown",
     /// There is no room for further records; nothing is forwarded until there is.

@@ -14,7 +14,7 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use openidconnect::{
-    AdditionalProviderMetadata, DeviceAuthorizationUrl, IssuerUrl, ProviderMetadata,
+    AdditionalProviderMetadata, DeviceAuthorizationUrl, HttpResponse, IssuerUrl, ProviderMetadata,
     core::{
         CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
         CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
@@ -260,27 +260,48 @@ impl Issuer {
         };
         let url = known.metadata.additional_metadata().introspection_endpoint.as_ref();
         let url = url.ok_or_else(|| unavailable("its discovery document has no `introspection_endpoint`".into()))?;
-        let secret = secret(&settings.client_secret_file).map_err(&unavailable)?;
-        // RFC 6749 section 2.3.1: both are encoded as in a form before they are joined.
-        let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let basic = Zeroizing::new(format!("{}:{}", encoded(&settings.client_id), encoded(&secret)));
-        let body = form_urlencoded::Serializer::new(String::new())
-            .append_pair("token", token)
-            .append_pair("token_type_hint", "access_token")
-            .finish();
-        let request = http::Request::post(url.as_str())
-            .header("authorization", format!("Basic {}", BASE64_STANDARD.encode(basic.as_bytes())))
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("accept", "application/json")
-            .body(body.into_bytes())
-            .map_err(|error| unavailable(error.to_string()))?;
-        let answer = self.http.fetch(request).await.map_err(|error| unavailable(error.to_string()))?;
+        let form = [("token", token), ("token_type_hint", "access_token")];
+        let answer = self.post(url, &settings.client_id, Some(&settings.client_secret_file), &form).await.map_err(&unavailable)?;
         if answer.status() != http::StatusCode::OK {
             return Err(unavailable(format!("{url} answered with status {}", answer.status())));
         }
         let claims: Map<String, Value> = serde_json::from_slice(answer.body())
             .map_err(|_| unavailable(format!("{url} answered with something else than a JSON object")))?;
         Ok((claims.get("active") == Some(&Value::Bool(true))).then_some(claims))
+    }
+
+    /// Sends a form as a client of the issuer's, whatever it answers.
+    ///
+    /// # Errors
+    /// No answer came; or the client's secret cannot be read.
+    pub async fn post(
+        &self,
+        url: &Url,
+        client_id: &str,
+        secret_file: Option<&Path>,
+        form: &[(&str, &str)],
+    ) -> Result<HttpResponse, String> {
+        let mut form = form.to_vec();
+        let mut request = http::Request::post(url.as_str())
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json");
+        if let Some(path) = secret_file {
+            let secret = secret(path)?;
+            // RFC 6749 section 2.3.1: both are encoded as in a form before they are joined.
+            let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let basic = Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(&secret)));
+            request = request.header("authorization", format!("Basic {}", BASE64_STANDARD.encode(basic.as_bytes())));
+        } else {
+            form.push(("client_id", client_id));
+        }
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = request.body(body.into_bytes()).map_err(|error| error.to_string())?;
+        self.http.fetch(request).await.map_err(|error| error.to_string())
+    }
+
+    /// It cannot say what must be known, for this reason.
+    pub(super) fn unavailable(&self, what: &'static str, cause: &dyn std::fmt::Display) -> Unavailable {
+        Unavailable { idp: self.config.name.clone(), what, cause: cause.to_string() }
     }
 
     /// Checks that a token was not taken back, as far as that is set.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::wire::set_of;
+
 /// A string of the input, without its quotes.
 ///
 /// Two words without padding: a `bool` beside them made copies stall on the padding, a third of the scan.
@@ -49,16 +51,7 @@ pub(super) fn shown(key: &str) -> String {
 }
 
 /// What may follow a backslash, but for `u`.
-pub(super) const SIMPLE_ESCAPE: [bool; 256] = {
-    let mut table = [false; 256];
-    let simple = b"\"\\/bfnrt";
-    let mut i = 0;
-    while i < simple.len() {
-        table[simple[i] as usize] = true;
-        i += 1;
-    }
-    table
-};
+pub(super) const SIMPLE_ESCAPE: [bool; 256] = set_of(b"\"\\/bfnrt");
 
 /// The first byte from `from` on that is a quote, a backslash or a control character.
 #[inline]

@@ -12,3 +12,14 @@ pub(crate) mod corpus;
 pub mod http1;
 pub mod media;
 pub mod sse;
+
+/// A table that says of each byte whether it is one of these.
+pub(crate) const fn set_of(bytes: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut i = 0;
+    while i < bytes.len() {
+        table[bytes[i] as usize] = true;
+        i += 1;
+    }
+    table
+}
