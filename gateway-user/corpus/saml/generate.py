@@ -200,6 +200,7 @@ def cases():
         name_id="8f0a", session_index="", session_not_on_or_after="")
     valid("skew-late", "ended within the skew", signed(assertion(until="2027-01-15T07:59:01Z", not_after="2027-01-15T07:59:01Z")), not_on_or_after="1799999941")
     valid("skew-early", "begins within the skew", signed(assertion(not_before="2027-01-15T08:00:59Z")))
+    valid("instant-last", "an end of conditions as far as can be", signed(assertion(not_after="9999-12-30T20:00:00Z")))
     valid("two-confirmations", "one of two confirmations is for this address", signed(assertion(confirmation="".join(
         f'<saml:SubjectConfirmation Method="{BEARER}"><saml:SubjectConfirmationData NotOnOrAfter="{AFTER}" Recipient="{to}" InResponseTo="{REQUEST}"/>'
         "</saml:SubjectConfirmation>" for to in ("https://other.example/acs", ACS)))))
@@ -260,6 +261,8 @@ def wrapping(good, both):
     refused("duplicate-id", "duplicate-id-other-case", "an attribute `Id` with the ID of the signed assertion",
             response(signed_assertion, extensions='<samlp:Extensions><x Id="_assertion"/></samlp:Extensions>'))
     refused("wrapped", "response-in-response", "the signed response in another", evil_response.replace("<samlp:Status>", f"<samlp:Extensions>{only_response}</samlp:Extensions><samlp:Status>", 1))
+    refused("wrapped", "response-empty", "an empty response in the signed one", signed(extensions=(
+        f'<samlp:Extensions><samlp:Response ID="_other" Version="2.0" IssueInstant="{NOW}"/></samlp:Extensions>')))
     refused("wrapped", "second-signature", "two signatures in one assertion", after_issuer(good, "_assertion", own))
     refused("wrapped", "signature-elsewhere", "another signature, in an attribute", signed(assertion(groups=(signature(response(), "_response"),))))
     refused("reference", "moved-signature", "the assertion's signature in the response", sign(after_issuer(response(), "_response", own), "_assertion"))
@@ -282,6 +285,10 @@ def signatures(good, both):
     refused("signature", "tampered-name", "the NameID was changed", good.replace("ada@example.com", "root@example.com"))
     refused("signature", "tampered-attribute", "a group was changed", good.replace(">dba<", ">admin<"))
     refused("signature", "tampered-response", "the response is signed and was changed, the assertion not", both.replace(f'IssueInstant="{NOW}"', f'IssueInstant="{BEFORE}"', 1))
+    end = "</samlp:Response>"
+    late = both.replace(signature(good, "_response"), "").replace(end, signature(good, "_response") + end)
+    refused("signature", "tampered-response-late", "the response was changed, and its signature stands behind the assertion",
+            late.replace(f'IssueInstant="{NOW}"', f'IssueInstant="{BEFORE}"', 1))
     refused("signature", "tampered-time", "the end was changed", good.replace(AFTER, "2027-01-16T08:05:00Z"))
     refused("signature", "tampered-digest", "a group was changed and its digest too", re.sub(
         "<ds:DigestValue>[^<]*", lambda _: re.search("<ds:DigestValue>[^<]*", signed(assertion(groups=("admin",))))[0], good.replace(
@@ -357,7 +364,8 @@ def conditions(good):
     refused("not-yet", "not-yet-skew", "begins just outside of the skew", about(not_before="2027-01-15T08:01:01Z"))
     refused("session-expired", "session-expired", "the session ended", about(session_until=LONG_AGO))
     refused("malformed", "instant-none", "an end that is no instant", about(not_after="tomorrow"))
-    refused("malformed", "instant-far", "an end in the year 9999", about(not_after="9999-12-31T23:59:59Z"))
+    refused("malformed", "instant-far", "an end with which nothing can be reckoned", about(not_after="9999-12-31T23:59:59Z"))
+    refused("malformed", "instant-old", "a beginning before 1970", about(not_before="1969-12-31T23:59:59Z"))
     refused("confirmation", "confirmation-none", "without a confirmation", about(confirmation=""))
     refused("confirmation", "confirmation-sender-vouches", "a confirmation by whoever sends it", about(method="urn:oasis:names:tc:SAML:2.0:cm:sender-vouches"))
     refused("confirmation", "confirmation-no-end", "a confirmation without an end", about(confirmation=(

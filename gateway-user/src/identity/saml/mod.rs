@@ -74,12 +74,12 @@ pub struct Login {
     /// The request's ID: the response must answer it.
     pub request_id: String,
     /// What the browser does.
-    pub send: Send,
+    pub outbound: Outbound,
 }
 
 /// How the browser takes a request to the identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Send {
+pub enum Outbound {
     /// It goes to this address.
     Redirect(String),
     /// It posts a form.
@@ -152,15 +152,15 @@ impl ServiceProvider {
         };
         let relay_state = RelayStateParam::try_from_option(relay_state).map_err(library)?;
         let start = start.relay_state(relay_state).apply_web_browser_sso_generation_rules();
-        let outbound = self.saml.start_sso(&self.peer, start).map_err(library)?.outbound;
-        let send = if let Ok(url) = outbound.redirect_url() {
-            Send::Redirect(url.to_owned())
+        let started = self.saml.start_sso(&self.peer, start).map_err(library)?.outbound;
+        let outbound = if let Ok(url) = started.redirect_url() {
+            Outbound::Redirect(url.to_owned())
         } else {
-            let form = outbound.post_form().map_err(library)?;
+            let form = started.post_form().map_err(library)?;
             let fields = form.fields().iter().map(|field| (field.name().to_owned(), field.value().to_owned()));
-            Send::Form { action: form.action().as_str().to_owned(), fields: fields.collect() }
+            Outbound::Form { action: form.action().as_str().to_owned(), fields: fields.collect() }
         };
-        Ok(Login { request_id: outbound.id().as_str().to_owned(), send })
+        Ok(Login { request_id: started.id().as_str().to_owned(), outbound })
     }
 
     fn current(&self, now: u64) -> Result<(), SamlError> {

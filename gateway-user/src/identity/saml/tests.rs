@@ -231,7 +231,7 @@ fn inflated(url: &str) -> String {
 #[test]
 fn saml_login_goes_by_redirect_and_is_signed_where_there_is_a_key() {
     let login = provider(settings()).login(Some("tab-1"), NOW).unwrap_or_else(|error| panic!("{error}"));
-    let Send::Redirect(url) = &login.send else { panic!("{login:?}") };
+    let Outbound::Redirect(url) = &login.outbound else { panic!("{login:?}") };
     assert!(url.starts_with("https://login.example/saml/redirect?tenant=1&x=2&SAMLRequest="), "{url}");
     let signed = url.split_once('?').expect("a query").1.strip_prefix("tenant=1&x=2&").expect("theirs first");
     let (signed, signature) = signed.split_once("&Signature=").expect("a signature");
@@ -251,7 +251,10 @@ fn saml_login_goes_by_redirect_and_is_signed_where_there_is_a_key() {
         assert!(request.contains(&part), "{part} in {request}");
     }
     let unsigned = provider(Settings { credential: None, ..settings() }).login(None, NOW).unwrap_or_else(|error| panic!("{error}"));
-    assert!(matches!(&unsigned.send, Send::Redirect(url) if !url.contains("Signature") && !url.contains("RelayState")), "{unsigned:?}");
+    assert!(
+        matches!(&unsigned.outbound, Outbound::Redirect(url) if !url.contains("Signature") && !url.contains("RelayState")),
+        "{unsigned:?}"
+    );
     assert_ne!(unsigned.request_id, login.request_id);
 }
 
@@ -260,7 +263,7 @@ fn saml_login_goes_by_post_where_there_is_no_redirect() {
     let metadata = read("made/idp.xml").replace("HTTP-Redirect", "HTTP-Artifact");
     let provider = provider(Settings { idp_metadata: metadata, ..settings() });
     let login = provider.login(Some("tab-1"), NOW).unwrap_or_else(|error| panic!("{error}"));
-    let Send::Form { action, fields } = &login.send else { panic!("{login:?}") };
+    let Outbound::Form { action, fields } = &login.outbound else { panic!("{login:?}") };
     assert_eq!(action, "https://login.example/saml/post");
     let value = |name| fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
     assert_eq!(value("RelayState"), Some("tab-1"));
@@ -285,4 +288,27 @@ fn saml_metadata_of_the_gateway_says_all_that_an_identity_provider_needs() {
     let metadata = provider(odd).metadata();
     assert!(metadata.contains(r#"entityID="https://gateway.example/?a=1&amp;b=&lt;&quot;&gt;""#), "{metadata}");
     assert!(metadata.contains(r#"AuthnRequestsSigned="false""#) && !metadata.contains("KeyDescriptor"), "{metadata}");
+}
+
+#[test]
+fn saml_keys_that_could_be_broken_or_are_not_rsa_are_listed_and_not_used() {
+    let base64 = |name: &str| {
+        let pem = read(&format!("keys/test-{name}.crt.pem"));
+        pem.lines().filter(|line| !line.starts_with("---")).collect::<String>()
+    };
+    let right = read("made/idp.xml");
+    for (name, key) in [("weak", "RSA 1024"), ("ec", "EC 256")] {
+        let only = right.replace(&base64("idp"), &base64(name));
+        let result = ServiceProvider::new(Settings { idp_metadata: only, ..settings() });
+        assert!(
+            matches!(&result, Err(SamlError::Setup { fault, .. }) if fault.contains("no certificate for signing")),
+            "{name}: {result:?}"
+        );
+        let descriptor = format!("<ds:X509Certificate>{}</ds:X509Certificate>", base64("idp"));
+        let both = right.replace(&descriptor, &format!("<ds:X509Certificate>{}</ds:X509Certificate>{descriptor}", base64(name)));
+        let provider = provider(Settings { idp_metadata: both, ..settings() });
+        let listed: Vec<_> = provider.idp().certificates.iter().map(|one| (one.key.as_str(), one.usable)).collect();
+        assert_eq!(listed, [(key, false), ("RSA 2048", true)]);
+        assert_eq!(reason(provider.verify(&signed(), |_| true, NOW)), "none");
+    }
 }
