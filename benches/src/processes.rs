@@ -3,9 +3,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Context;
+use gateway_tests::cgroup::{Spent, spent};
 use serde::{Deserialize, Serialize};
 
 /// What they took for calls.
@@ -23,8 +25,7 @@ pub struct Cost {
 #[derive(Debug)]
 pub struct Account {
     cgroup: PathBuf,
-    user_us: f64,
-    system_us: f64,
+    before: Spent,
 }
 
 impl Account {
@@ -37,8 +38,7 @@ impl Account {
             // proc_pid_clear_refs(5): the peak of the resident set counts from now on.
             fs::write(process.join("clear_refs"), "5").with_context(|| format!("cannot reset {}", process.display()))?;
         }
-        let (user_us, system_us) = cpu(cgroup)?;
-        Ok(Self { cgroup: cgroup.to_owned(), user_us, system_us })
+        Ok(Self { cgroup: cgroup.to_owned(), before: spent(cgroup)? })
     }
 
     /// What was taken since, for so many calls.
@@ -46,23 +46,16 @@ impl Account {
     /// # Errors
     /// As [`Account::open`].
     pub fn close(&self, calls: usize) -> anyhow::Result<Cost> {
-        let (user_us, system_us) = cpu(&self.cgroup)?;
+        let taken = spent(&self.cgroup)? - self.before;
         let mut peak_bytes = 0.0;
         // Not the cgroup's `memory.peak`: it counts what the kernel keeps of logs that were written too, and is not everywhere.
         for process in processes(&self.cgroup)? {
             let peak = number(&process.join("status"), "VmHWM:")?;
             peak_bytes += peak * 1024.0;
         }
-        let calls = calls as f64;
-        Ok(Cost { user_us: (user_us - self.user_us) / calls, system_us: (system_us - self.system_us) / calls, peak_bytes })
+        let per_call = |time: Duration| time.as_micros() as f64 / calls as f64;
+        Ok(Cost { user_us: per_call(taken.user), system_us: per_call(taken.system), peak_bytes })
     }
-}
-
-/// The CPU time that a cgroup's processes have taken, those that have ended too: the same account as `/proc/PID/stat`, in
-/// microseconds and not in ticks.
-fn cpu(cgroup: &Path) -> anyhow::Result<(f64, f64)> {
-    let path = cgroup.join("cpu.stat");
-    Ok((number(&path, "user_usec")?, number(&path, "system_usec")?))
 }
 
 fn processes(cgroup: &Path) -> anyhow::Result<Vec<PathBuf>> {

@@ -75,12 +75,7 @@ impl Cgroup {
     /// # Errors
     /// The kernel does not say.
     pub fn spent(&self) -> anyhow::Result<Spent> {
-        let stat = fs::read_to_string(self.path.join("cpu.stat"))?;
-        let of = |name: &str| {
-            let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            anyhow::Ok(Duration::from_micros(line.with_context(|| format!("no {name} in {stat}"))?.parse()?))
-        };
-        Ok(Spent { user: of("user_usec")?, system: of("system_usec")? })
+        spent(&self.path)
     }
 
     fn remove(&self) {
@@ -102,6 +97,21 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// The processor time that a cgroup's processes have taken, those that have ended too: the same account as `/proc/PID/stat`, in
+/// microseconds and not in ticks.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn spent(cgroup: &Path) -> anyhow::Result<Spent> {
+    let path = cgroup.join("cpu.stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let of = |name: &str| {
+        let number = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        anyhow::Ok(Duration::from_micros(number.with_context(|| format!("no {name} in {}: {stat}", path.display()))?.parse()?))
+    };
+    Ok(Spent { user: of("user_usec")?, system: of("system_usec")? })
 }
 
 /// Where cgroup version 2 is mounted: on hybrid hosts elsewhere than at `/sys/fs/cgroup`.

@@ -1,7 +1,5 @@
 //! This gateway, with its default settings but for the durability, from both ways in.
 
-use std::fs;
-
 use anyhow::Context;
 use gateway_tests::{Cgroup, Gateway, ServerEntry};
 
@@ -50,7 +48,7 @@ fn server(upstream: &Upstream, secure: bool) -> ServerEntry {
 
 fn running(gateway: Gateway, target: Target, clients: Option<Cgroup>) -> anyhow::Result<Contestant> {
     let processes = Cgroup::new()?;
-    fs::write(processes.path().join("cgroup.procs"), gateway.pid()?.to_string())?;
+    processes.take(gateway.pid()?)?;
     let log = Some(gateway.audit_dir().to_owned());
     Ok(Contestant { _running: Box::new(gateway), target, clients, processes: Some(processes), log })
 }

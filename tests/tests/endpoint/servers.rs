@@ -49,7 +49,7 @@ fn captured_and_calling_clients_share_one_gateway() -> Result {
     let clinic = servers::clinic(&netns)?;
     let mut gateway = Gateway::over(&cgroup).endpoint("").server(ServerEntry::new("clinic", &clinic.url)).start()?;
     // As where the guard watches the whole host: the gateway's own connections are not to come back to it.
-    fs::write(cgroup.path().join("cgroup.procs"), gateway.pid()?.to_string())?;
+    cgroup.take(gateway.pid()?)?;
     let call = tool_call(1, "query", &json!({ "sql": "SELECT 1 AS one" }));
     let captured = clients::curl(&clinic.url, &call).under(&cgroup).run(LIMIT)?.ok()?;
     let calling = clients::curl(&gateway.url("clinic")?, &call).run(LIMIT)?.ok()?;
