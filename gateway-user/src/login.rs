@@ -2,20 +2,23 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::Args;
 use gateway_user::{
+    audit::tail::shown,
     config::Config,
     control::{Ask, Say, Way},
     identity::login::Shown,
 };
+
+use serde_json::json;
 
 use crate::say;
 
@@ -27,7 +30,11 @@ Examples:
   mcp-gateway whoami                Whose would a call from here be?
   mcp-gateway logout";
 
+/// How long a browser may take to come back.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 #[derive(Args)]
+#[group(skip)]
 pub(crate) struct Login {
     /// The identity provider, where there are several
     #[arg(long, value_name = "NAME")]
@@ -41,15 +48,6 @@ pub(crate) struct Login {
     /// Only for what runs in this login session, not for all of your user's processes
     #[arg(long)]
     session: bool,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Sessions {
-    /// End a login
-    End {
-        /// Its id
-        id: String,
-    },
 }
 
 /// Logs in, and says as whom.
@@ -77,7 +75,7 @@ pub(crate) fn login(config: &Config, login: Login) -> anyhow::Result<ExitCode> {
             }
             Say::Go { url } => {
                 say(&format!("Open, in a browser on this host:\n\n    {url}\n\nWaiting until it comes back …\n"))?;
-                gateway.browser(&listener)?;
+                gateway.browser(&listener, &url)?;
             }
             Say::LoggedIn { login } => {
                 say(&format!("Logged in: {}\n", told(&login)))?;
@@ -110,7 +108,7 @@ pub(crate) fn whoami(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let answer = Gateway::one(config, &Ask::Whoami)?;
     let Say::You { identity, name, nobody, login } = answer else { return end(answer) };
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&identity)?))?;
+        say(&format!("{}\n", serde_json::to_string_pretty(&json!({ "identity": identity, "login": login }))?))?;
     } else if nobody {
         say("Nobody: no login on this host and no declared workload fits this process. Log in with `mcp-gateway login`.\n")?;
     } else if let Some(login) = login {
@@ -119,7 +117,12 @@ pub(crate) fn whoami(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
         let list = |value: &serde_json::Value| {
             value.as_array().into_iter().flatten().filter_map(|one| one.as_str()).collect::<Vec<_>>().join(", ")
         };
-        say(&format!("{name}, in {}, known by its {}\n", in_groups(&list(&identity["groups"])), list(&identity["how"]["by"])))?;
+        say(&format!(
+            "{}, in {}, known by its {}\n",
+            shown(&name, 100),
+            in_groups(&list(&identity["groups"])),
+            list(&identity["how"]["by"])
+        ))?;
     }
     Ok(if nobody { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -128,8 +131,8 @@ pub(crate) fn whoami(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// The gateway cannot be spoken to.
-pub(crate) fn sessions(config: &Config, command: Option<Sessions>, json: bool) -> anyhow::Result<ExitCode> {
-    if let Some(Sessions::End { id }) = command {
+pub(crate) fn sessions(config: &Config, ended: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(id) = ended {
         return end(Gateway::one(config, &Ask::End { id })?);
     }
     let answer = Gateway::one(config, &Ask::Sessions)?;
@@ -166,7 +169,7 @@ fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> String {
 }
 
 fn who(login: &Shown) -> String {
-    login.person.name.clone().unwrap_or_else(|| login.person.subject.clone())
+    shown(login.person.name.as_ref().unwrap_or(&login.person.subject), 60)
 }
 
 fn told(login: &Shown) -> String {
@@ -175,7 +178,7 @@ fn told(login: &Shown) -> String {
         None => format!("calls of all processes of user {} count", login.uid),
     };
     let renewed = if login.renews { ", and is renewed until you log out or the operator's limit is over" } else { "" };
-    let groups = in_groups(&login.person.groups.join(", "));
+    let groups = in_groups(&shown(&login.person.groups.join(", "), 400));
     format!("{whose} as {} ({}, {groups}). The login lasts until {}{renewed}.", who(login), login.idp, time(login.ends))
 }
 
@@ -198,7 +201,7 @@ fn end(answer: Say) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Say::No { message } => {
-            eprintln!("mcp-gateway: {message}");
+            eprintln!("mcp-gateway: {}", shown(&message, 2000));
             Ok(ExitCode::FAILURE)
         }
         other => anyhow::bail!("the gateway said something unexpected ({}): are both of one version?", serde_json::to_string(&other)?),
@@ -239,30 +242,47 @@ impl Gateway {
         serde_json::from_str(&line).context("the gateway said something unexpected: are both of one version?")
     }
 
-    /// Waits for the browser, and gives on what it brings; whatever else knocks at the port is sent away.
-    fn browser(&mut self, listener: &TcpListener) -> anyhow::Result<()> {
-        for stream in listener.incoming() {
-            let mut stream = stream?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            let mut head = Vec::new();
-            let read = BufReader::new((&mut stream).take(16 << 10)).read_until(b'\n', &mut head);
-            let line = String::from_utf8_lossy(&head).into_owned();
-            let target = line.strip_prefix("GET ").and_then(|rest| rest.split(' ').next()).filter(|_| read.is_ok());
-            let query = target.and_then(|target| target.strip_prefix("/callback?"));
+    /// Waits for the browser that was sent to `url`, and gives on what it brings; whatever else knocks at the port is sent away.
+    fn browser(&mut self, listener: &TcpListener, url: &str) -> anyhow::Result<()> {
+        let state = parameter(url.split_once('?').map_or("", |(_, query)| query), "state");
+        listener.set_nonblocking(true)?;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let Ok((mut stream, _)) = listener.accept() else {
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            };
+            let query = came_back(&mut stream).filter(|query| parameter(query, "state") == state);
             let (status, page) = match query {
                 Some(_) => ("200 OK", "Back to the terminal: it says whether you are logged in. This window can be closed."),
                 None => ("404 Not Found", "There is nothing here."),
             };
             let answer = format!(
-                "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{page}",
+                "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nReferrer-Policy: no-referrer\r\n\
+                 Cache-Control: no-store\r\nConnection: close\r\n\r\n{page}",
                 page.len()
             );
             // Who has left needs no page.
             let _ = stream.write_all(answer.as_bytes());
             if let Some(query) = query {
-                return self.ask(&Ask::Callback { query: query.to_owned() });
+                return self.ask(&Ask::Callback { query });
             }
         }
-        Ok(())
+        anyhow::bail!("no browser has come back within {} minutes: begin again", PATIENCE.as_secs() / 60)
     }
+}
+
+/// The query with which a browser comes back; `None` if something else is asked for.
+fn came_back(stream: &mut TcpStream) -> Option<String> {
+    stream.set_nonblocking(false).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let mut line = String::new();
+    BufReader::new(stream.take(16 << 10)).read_line(&mut line).ok()?;
+    let target = line.strip_prefix("GET ")?.split(' ').next()?;
+    target.strip_prefix("/callback?").map(str::to_owned)
+}
+
+/// A parameter of a query, as it is written there.
+fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|part| part.split_once('=').filter(|(found, _)| *found == name).map(|(_, value)| value))
 }

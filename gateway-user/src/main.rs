@@ -93,8 +93,9 @@ enum Command {
     Sessions {
         #[command(flatten)]
         config: ConfigFile,
-        #[command(subcommand)]
-        command: Option<login::Sessions>,
+        /// End the login of this id
+        #[arg(long, value_name = "ID", conflicts_with = "json")]
+        end: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -230,9 +231,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
             return login::whoami(&config, json);
         }
-        Command::Sessions { config: file, command, json } => {
+        Command::Sessions { config: file, end, json } => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
-            return login::sessions(&config, command, json);
+            return login::sessions(&config, end, json);
         }
         Command::Doctor { config: file, token, json } => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };

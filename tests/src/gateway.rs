@@ -107,6 +107,12 @@ impl Gateway {
         if with_config { launch.arg(&self.config) } else { launch }
     }
 
+    /// A command of the gateway's, with its configuration.
+    #[must_use]
+    pub fn cli(&self, words: &[&str]) -> Launch {
+        self.command(&[words, &["--config"]].concat(), true)
+    }
+
     /// `mcp-gateway guard up`, as root.
     ///
     /// # Errors

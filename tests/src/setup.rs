@@ -50,9 +50,15 @@ impl ServerEntry {
         self.set("client_certificate", &certificate.display().to_string()).set("client_key", &key.display().to_string())
     }
 
-    fn set(mut self, key: &'static str, value: &str) -> Self {
-        self.settings.push((key, value.into()));
+    /// More of its settings: a key, and its value as TOML.
+    #[must_use]
+    pub fn setting(mut self, key: &'static str, toml: impl Into<String>) -> Self {
+        self.settings.push((key, toml.into()));
         self
+    }
+
+    fn set(self, key: &'static str, value: &str) -> Self {
+        self.setting(key, format!("{value:?}"))
     }
 }
 
@@ -69,6 +75,7 @@ pub struct Setup<'a> {
     heartbeat: &'static str,
     segment: &'static str,
     sections: String,
+    identity: Option<String>,
     program: Option<PathBuf>,
     hosts: Option<PathBuf>,
     resolve: &'static str,
@@ -87,6 +94,7 @@ impl<'a> Setup<'a> {
             // A segment is written whole when it is begun: small ones let a gateway start at once.
             segment: "4MiB",
             sections: String::new(),
+            identity: None,
             program: None,
             hosts: None,
             resolve: "30s",
@@ -165,6 +173,13 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Knows who calls: what follows `[identity]` in the configuration, whose directory and socket are the gateway's own.
+    #[must_use]
+    pub fn identity(mut self, toml: &str) -> Self {
+        self.identity = Some(toml.into());
+        self
+    }
+
     /// Writes the configuration, brings up the guard if connections are captured, starts the gateway as `nobody`, and waits until it is
     /// ready.
     ///
@@ -195,9 +210,11 @@ impl<'a> Setup<'a> {
         let dir = tempfile::Builder::new().prefix("mcp-gateway-test-").tempdir()?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         let audit = dir.path().join("audit");
-        fs::create_dir(&audit)?;
-        if let Some(user) = user {
-            chown(&audit, Some(user.uid), Some(user.gid))?;
+        for own in [&audit, &dir.path().join("identity")] {
+            fs::create_dir(own)?;
+            if let Some(user) = user {
+                chown(own, Some(user.uid), Some(user.gid))?;
+            }
         }
         let own = |port| SocketAddr::from((Ipv4Addr::new(127, 77, slot.number(), 1), port));
         let (admin, listen) = (own(9464), self.listen.unwrap_or(own(8080)));
@@ -220,9 +237,13 @@ impl<'a> Setup<'a> {
         for server in &self.servers {
             writeln!(toml, "[[server]]\nname = {:?}\nurl = {:?}", server.name, server.url)?;
             for (key, value) in &server.settings {
-                writeln!(toml, "{key} = {value:?}")?;
+                writeln!(toml, "{key} = {value}")?;
             }
             toml.push('\n');
+        }
+        if let Some(identity) = &self.identity {
+            let home = dir.path().join("identity");
+            writeln!(toml, "[identity]\ndir = {home:?}\nsocket = {:?}\n{identity}\n", home.join("control.sock"))?;
         }
         let begin = format!("[audit]\ndir = {audit:?}\nsegment = {:?}", self.segment);
         // A test may bring an [audit] of its own, which then goes on from here.

@@ -325,7 +325,8 @@ fn took(micros: u64) -> String {
 }
 
 /// Text from elsewhere, safe on a terminal and no longer than `limit` characters.
-fn shown(text: &str, limit: usize) -> String {
+#[must_use]
+pub fn shown(text: &str, limit: usize) -> String {
     let mut out = String::new();
     for (index, c) in text.chars().enumerate() {
         if index == limit {

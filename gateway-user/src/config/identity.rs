@@ -200,7 +200,7 @@ fn oidc(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<OidcCo
                        would be taken here";
         faults.add(section.span(), &section.named("audience"), message.into());
     }
-    let mut algorithms = section.list(faults, "algorithms", |name| Algorithm::parse(name));
+    let mut algorithms = section.list(faults, "algorithms", Algorithm::parse);
     if !section.has("algorithms") {
         algorithms = vec![Algorithm::Rs256, Algorithm::Es256];
     }

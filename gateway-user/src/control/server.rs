@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -21,13 +21,15 @@ use crate::{
     config::IdentityConfig,
     identity::{
         Identities, Issuer,
-        login::{Flow, Granted, Hosts, Peer, Shown, Waiting},
+        login::{Flow, Granted, Hosts, Peer, Shown, StoreError, Waiting},
         now,
     },
 };
 
 /// So many connections of one user are served at once.
 const MOST_OF_ONE: usize = 16;
+/// And of all users.
+const MOST: usize = 512;
 /// How long the first line may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a browser may take to come back.
@@ -64,9 +66,11 @@ pub fn bind(path: &Path) -> Result<UnixListener, ControlError> {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
         }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no socket")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
@@ -193,7 +197,7 @@ impl Control {
             Ask::Logout { session } => {
                 let cgroup = if session { self.hosts.place(&peer, true)? } else { None };
                 let own = |shown: &Shown| shown.uid == peer.uid && (!session || shown.cgroup == cgroup);
-                Ok(Say::Ended { logins: self.hosts.end(own, "logged out").await })
+                Ok(Say::Ended { logins: self.hosts.end(own, "logged out").await.map_err(not_kept)? })
             }
             Ask::Whoami => Ok(self.whoami(peer).await),
             Ask::Sessions => {
@@ -204,7 +208,7 @@ impl Control {
             Ask::End { id } => {
                 let own = |shown: &Shown| shown.id == id && (is_admin(&peer) || shown.uid == peer.uid);
                 let why = if is_admin(&peer) { "ended by an administrator" } else { "logged out" };
-                let logins = self.hosts.end(own, why).await;
+                let logins = self.hosts.end(own, why).await.map_err(not_kept)?;
                 if logins.is_empty() {
                     Err(Refused(format!("there is no login {id} that you may end: see `mcp-gateway sessions`")))
                 } else {
@@ -279,6 +283,7 @@ impl Control {
         let say = Say::Code { url: format!("{console}/login/host/{number}"), complete: None, code, lasts: BROWSER.as_secs() };
         client.say(&say).await?;
         tokio::select! {
+            () = tokio::time::sleep(BROWSER) => Err(Refused("nobody has logged in within ten minutes: begin again".into())),
             granted = waits => granted.map_err(|_| Refused("nobody has logged in within ten minutes, or a wrong code was typed three times: begin again".into())),
             () = client.left() => Err(Refused("the terminal has left".into())),
         }
@@ -298,6 +303,13 @@ impl Control {
             _ => Say::you(&self.identities.nobody, None),
         }
     }
+}
+
+/// The logins have ended, and would be back after a restart.
+fn not_kept(error: StoreError) -> Refused {
+    Refused(format!(
+        "logged out for now, but a restart of the gateway could bring the login back: {error}. It is tried again; tell the operator"
+    ))
 }
 
 /// The host's administrator, and the gateway itself.
@@ -321,8 +333,9 @@ struct Open<'c> {
 impl<'c> Open<'c> {
     fn count(control: &'c Control, uid: u32) -> Option<Self> {
         let mut open = control.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = open.values().sum();
         let count = open.entry(uid).or_insert(0);
-        (*count < MOST_OF_ONE).then(|| {
+        (all < MOST && *count < MOST_OF_ONE).then(|| {
             *count += 1;
             Open { control, uid }
         })

@@ -97,6 +97,9 @@ pub struct Endpoints {
     pub introspection_endpoint: Option<Url>,
     /// Where a token is taken back (RFC 7009).
     pub revocation_endpoint: Option<Url>,
+    /// Whether it says in its answers who it is (RFC 9207).
+    #[serde(default)]
+    pub authorization_response_iss_parameter_supported: bool,
 }
 
 impl AdditionalProviderMetadata for Endpoints {}
@@ -382,7 +385,7 @@ impl Issuers {
                         tracing::info!(idp, "the identity provider answers again");
                     }
                     failures = 0;
-                    REFRESH
+                    REFRESH.min(issuer.config.keys_max_age / 3)
                 }
                 Err(error) => {
                     failures += 1;

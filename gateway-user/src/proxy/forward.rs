@@ -124,7 +124,7 @@ impl Connection {
         let answer = match self.answer_head(&mut server, flight).await {
             Err(Lost::Answer(refusal)) => {
                 let cause = written.err().map(|error| format!(" (sending it failed: {error})")).unwrap_or_default();
-                return Err(Lost::Answer(Refusal { message: format!("{}{cause}", refusal.message), ..refusal }));
+                return Err(Lost::Answer(Refusal { message: format!("{}{cause}", refusal.message).into(), ..refusal }));
             }
             other => other?,
         };

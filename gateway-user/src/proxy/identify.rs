@@ -92,7 +92,7 @@ impl Connection {
         let described = error.to_string().replace(['"', '\\'], "'").replace(|c: char| !(' '..='~').contains(&c), "?");
         let challenge =
             format!("Bearer error=\"invalid_token\", error_description=\"{described}\", resource_metadata=\"{}\"", self.metadata_url());
-        Refusal { challenge: Some(challenge), ..refusal }
+        Refusal { challenge: Some(challenge.into()), ..refusal }
     }
 
     /// Whose the process is, if the request itself says nothing.
@@ -218,7 +218,7 @@ fn admit(server: &ServerConfig, identity: &Identity, challenge: Option<String>) 
     if identity.is_nobody() && (server.anonymous == Anonymous::Deny || server.allow_groups.is_some()) {
         let message = format!("nobody is known to be behind this call, and `{name}` takes no anonymous ones");
         let status = if challenge.is_some() { 401 } else { 403 };
-        return Err(Refusal { challenge, ..Refusal::client(status, "identity", message, LOG_IN) });
+        return Err(Refusal { challenge: challenge.map(Into::into), ..Refusal::client(status, "identity", message, LOG_IN) });
     }
     match &server.allow_groups {
         Some(allowed) if !identity.groups().iter().any(|group| allowed.contains(group)) => {

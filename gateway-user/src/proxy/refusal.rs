@@ -27,18 +27,18 @@ pub(super) struct Refusal {
     /// One word for machines: `data.reason`.
     pub reason: &'static str,
     /// What happened, to what.
-    pub message: String,
+    pub message: Box<str>,
     /// What to do next.
     pub help: &'static str,
     /// The call that it answers, where it could be read.
     pub id: Option<Id>,
     /// How the caller could show who it is: the value of WWW-Authenticate (RFC 9110 section 11.6.1).
-    pub challenge: Option<String>,
+    pub challenge: Option<Box<str>>,
 }
 
 impl Refusal {
     pub(super) fn client(status: u16, reason: &'static str, message: impl Into<String>, help: &'static str) -> Self {
-        Refusal { side: Side::Client, status, code: -32600, reason, message: message.into(), help, id: None, challenge: None }
+        Refusal { side: Side::Client, status, code: -32600, reason, message: message.into().into(), help, id: None, challenge: None }
     }
 
     pub(super) fn upstream(message: impl Into<String>, help: &'static str) -> Self {
@@ -47,7 +47,7 @@ impl Refusal {
             status: 502,
             code: -32603,
             reason: "upstream",
-            message: message.into(),
+            message: message.into().into(),
             help,
             id: None,
             challenge: None,
@@ -80,7 +80,7 @@ impl From<mcp::Refusal> for Refusal {
             status: refusal.http_status,
             code: refusal.code,
             reason: refusal.reason,
-            message: refusal.message,
+            message: refusal.message.into(),
             help: "Send one well-formed JSON-RPC message that can be read in one way only. Nothing was forwarded.",
             id: refusal.id,
             challenge: None,
@@ -95,7 +95,7 @@ impl From<AppendError> for Refusal {
             status: 503,
             code: -32603,
             reason: "audit-unavailable",
-            message: format!("the call was not let through because it cannot be recorded: {error}"),
+            message: format!("the call was not let through because it cannot be recorded: {error}").into(),
             help: "Nothing is forwarded without a record. Tell the operator of this host; `/readyz` of the gateway and its log say more.",
             id: None,
             challenge: None,

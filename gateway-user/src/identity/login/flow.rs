@@ -293,16 +293,18 @@ impl Browser {
     /// # Errors
     /// [`FlowError`]
     pub async fn granted(self, query: &str) -> Result<Granted, FlowError> {
-        let get = |wanted: &str| {
-            let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
-            let first = found.next().map(|(_, value)| value.into_owned());
-            if found.next().is_some() { None } else { first }
-        };
+        let all = |wanted: &'static str| form_urlencoded::parse(query.as_bytes()).filter(move |(name, _)| name == wanted);
+        if ["state", "iss", "error", "code"].iter().any(|name| all(name).count() > 1) {
+            return Err(FlowError::Mixed("the browser came back with a parameter twice"));
+        }
+        let get = |wanted| all(wanted).next().map(|(_, value)| value.into_owned());
         if get("state").as_deref() != Some(self.state.secret()) {
             return Err(FlowError::Mixed("the browser came back with another `state` than it was sent with"));
         }
         // RFC 9207 section 2.4: an answer of another authorization server.
-        if get("iss").is_some_and(|iss| iss != self.flow.issuer.config.issuer) {
+        let promised = self.flow.known.metadata.additional_metadata().authorization_response_iss_parameter_supported;
+        let iss = get("iss");
+        if iss.is_none() && promised || iss.is_some_and(|iss| iss != self.flow.issuer.config.issuer) {
             return Err(FlowError::Mixed("the answer is another identity provider's (`iss`)"));
         }
         if let Some(error) = get("error") {

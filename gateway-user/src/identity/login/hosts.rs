@@ -1,12 +1,12 @@
 //! Logins begin, are renewed, and end. Each is on the record before it counts.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
 
 use aws_lc_rs::rand;
 use serde::Serialize;
 use serde_json::json;
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::JoinHandle};
 
 use super::{
     Flow, FlowError, Granted, Login, Logins, Person,
@@ -23,6 +23,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 /// How long after a renewal that failed the next is tried.
 const RETRY: u64 = 5;
+/// How long after a start a login whose tokens have ended meanwhile may still be renewed, in seconds.
+const GRACE: u64 = 60;
 
 /// Who asks: a process of this host, as the kernel says.
 #[derive(Debug, Clone)]
@@ -101,12 +103,16 @@ pub struct Hosts {
     audit: Appender,
     lifetime: u64,
     boot: String,
+    /// When the gateway was started, in seconds since 1970.
+    started: u64,
     state: Mutex<State>,
 }
 
 struct State {
     store: Store,
     kept: Vec<Kept>,
+    /// What is on disk is not what holds.
+    unkept: bool,
 }
 
 impl Hosts {
@@ -122,8 +128,8 @@ impl Hosts {
     ) -> Result<Arc<Self>, StoreError> {
         let (store, kept) = Store::open(&config.dir)?;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        let state = Mutex::new(State { store, kept });
-        let hosts = Arc::new(Hosts { logins, issuers, audit, lifetime: config.login_lifetime.as_secs(), boot, state });
+        let state = Mutex::new(State { store, kept, unkept: false });
+        let hosts = Arc::new(Hosts { logins, issuers, audit, lifetime: config.login_lifetime.as_secs(), boot, started: now(), state });
         {
             let mut state = hosts.state.lock().await;
             hosts.sweep(&mut state).await;
@@ -155,7 +161,10 @@ impl Hosts {
         let mut state = self.state.lock().await;
         self.record(Kind::Login, &kept, "logged in").await?;
         let others = |other: &Kept| (other.uid, &other.cgroup) != (kept.uid, &kept.cgroup);
-        state.store.keep(state.kept.iter().filter(|other| others(other)).chain([&kept]))?;
+        if let Err(error) = state.store.keep(state.kept.iter().filter(|other| others(other)).chain([&kept])) {
+            self.ended(&kept, "it cannot be kept, and never counted").await;
+            return Err(error.into());
+        }
         let (stay, replaced): (Vec<Kept>, Vec<Kept>) = std::mem::take(&mut state.kept).into_iter().partition(others);
         state.kept = stay;
         let shown = shown(&kept);
@@ -180,19 +189,27 @@ impl Hosts {
     }
 
     /// Ends the logins that `which` names, and says which those were. From then on they count for no call.
-    pub async fn end(&self, which: impl Fn(&Shown) -> bool, why: &str) -> Vec<Shown> {
+    ///
+    /// # Errors
+    /// They have ended, and that cannot be written where a restart would find it. It is tried again.
+    pub async fn end(&self, which: impl Fn(&Shown) -> bool, why: &str) -> Result<Vec<Shown>, StoreError> {
         let mut state = self.state.lock().await;
         let (gone, stay) = std::mem::take(&mut state.kept).into_iter().partition(|kept| which(&shown(kept)));
         state.kept = stay;
         self.show(&state);
-        self.keep(&state);
+        let kept_without = self.keep(&mut state);
         drop(state);
         let gone: Vec<Kept> = gone;
         for kept in &gone {
             self.ended(kept, why).await;
-            self.revoke(kept).await;
         }
-        gone.iter().map(shown).collect()
+        let shown = gone.iter().map(shown).collect();
+        for kept in gone {
+            // A provider that does not answer must not hold up who logs out.
+            let issuers = self.issuers.clone();
+            tokio::spawn(async move { revoke(&issuers, &kept).await });
+        }
+        kept_without.map(|()| shown)
     }
 
     /// All logins.
@@ -202,20 +219,25 @@ impl Hosts {
 
     /// Renews and ends logins, for as long as the gateway runs.
     pub async fn keep_up(self: Arc<Self>) {
-        let mut tried = std::collections::HashMap::new();
+        let mut tried: HashMap<String, (u64, JoinHandle<()>)> = HashMap::new();
         loop {
             tokio::time::sleep(LOOK).await;
             let due: Vec<Kept> = {
                 let mut state = self.state.lock().await;
                 self.sweep(&mut state).await;
+                if state.unkept {
+                    // It is told there when that fails again.
+                    let _ = self.keep(&mut state);
+                }
                 state.kept.iter().filter(|kept| is_due(kept)).cloned().collect()
             };
-            tried.retain(|id, _| due.iter().any(|kept| kept.id == *id));
+            tried.retain(|id, (_, trying)| due.iter().any(|kept| kept.id == *id) || !trying.is_finished());
             for kept in due {
-                let last = tried.entry(kept.id.clone()).or_insert(0);
-                if now() >= *last + RETRY {
-                    *last = now();
-                    self.renew(kept).await;
+                // Beside one another: a provider that hangs must not end logins at another.
+                let rests = tried.get(&kept.id).is_none_or(|(last, trying)| trying.is_finished() && now() >= *last + RETRY);
+                if rests {
+                    let hosts = self.clone();
+                    tried.insert(kept.id.clone(), (now(), tokio::spawn(async move { hosts.renew(kept).await })));
                 }
             }
         }
@@ -230,23 +252,28 @@ impl Hosts {
         match renewed {
             Ok(granted) => {
                 let mut state = self.state.lock().await;
-                let Some(found) = state.kept.iter_mut().find(|found| found.id == kept.id) else { return };
+                let Some(found) = state.kept.iter_mut().find(|found| found.id == kept.id) else {
+                    // It ended meanwhile; the token that was given for it must end too.
+                    drop(state);
+                    return revoke(&self.issuers, &Kept { refresh: granted.refresh.map(Into::into), ..kept }).await;
+                };
                 found.ends = granted.ends;
                 found.refresh = granted.refresh.map(Into::into);
                 let is_new = found.person != granted.person;
                 found.person = granted.person;
                 let found = found.clone();
                 // A refresh token is often used once: the new one is kept before anything else.
-                self.keep(&state);
+                let _ = self.keep(&mut state);
                 if is_new && let Err(error) = self.record(Kind::Login, &found, "renewed, with another name or other groups").await {
                     tracing::error!(login = kept.id, "a renewed login cannot be recorded, and so ends: {error}");
                     state.kept.retain(|found| found.id != kept.id);
-                    self.keep(&state);
+                    let _ = self.keep(&mut state);
                 }
                 self.show(&state);
             }
             Err(error @ (FlowError::Over { .. } | FlowError::Groups(_))) => {
-                self.end(|shown| shown.id == kept.id, &error.to_string()).await;
+                // That it cannot be kept is told there.
+                let _ = self.end(|shown| shown.id == kept.id, &error.to_string()).await;
             }
             Err(error) => {
                 tracing::warn!(login = kept.id, idp = kept.idp, "a login could not be renewed, and is tried again until it ends: {error}")
@@ -256,9 +283,11 @@ impl Hosts {
 
     /// Ends what has ended by itself.
     async fn sweep(&self, state: &mut State) {
-        let at = now();
+        let (at, started) = (now(), self.started);
         let why = |kept: &Kept| {
-            if kept.ends.min(kept.at_last) <= at {
+            // What was due while the gateway was not running is renewed first; until then it counts for nothing.
+            let waits = kept.refresh.is_some() && at < started + GRACE;
+            if kept.at_last <= at || (kept.ends <= at && !waits) {
                 Some(if kept.at_last <= at { "it has lasted as long as the operator lets it" } else { "its tokens have ended" })
             } else if kept.cgroup.as_deref().is_some_and(|cgroup| kept.boot != self.boot || !is_there(cgroup)) {
                 Some("its session has ended")
@@ -272,16 +301,20 @@ impl Hosts {
             return;
         }
         self.show(state);
-        self.keep(state);
+        let _ = self.keep(state);
         for kept in &gone {
             self.ended(kept, why(kept).unwrap_or_default()).await;
         }
     }
 
-    fn keep(&self, state: &State) {
-        if let Err(error) = state.store.keep(state.kept.iter()) {
-            tracing::error!("logins cannot be kept over a restart: {error}");
+    /// Writes down what is kept; what cannot be written now is tried again.
+    fn keep(&self, state: &mut State) -> Result<(), StoreError> {
+        let kept = state.store.keep(state.kept.iter());
+        state.unkept = kept.is_err();
+        if let Err(error) = &kept {
+            tracing::error!("logins, and their ends, cannot be kept over a restart, which is tried again: {error}");
         }
+        kept
     }
 
     fn show(&self, state: &State) {
@@ -302,12 +335,13 @@ impl Hosts {
         // It has ended whether or not this can be written; the log says itself when it cannot.
         let _ = self.record(Kind::Logout, kept, why).await;
     }
+}
 
-    async fn revoke(&self, kept: &Kept) {
-        let (Some(issuer), Some(refresh)) = (self.issuers.named(&kept.idp), &kept.refresh) else { return };
-        if let Ok(flow) = Flow::new(issuer).await {
-            flow.revoke(refresh).await;
-        }
+/// Takes the refresh token of a login that has ended back.
+async fn revoke(issuers: &Issuers, kept: &Kept) {
+    let (Some(issuer), Some(refresh)) = (issuers.named(&kept.idp), &kept.refresh) else { return };
+    if let Ok(flow) = Flow::new(issuer).await {
+        flow.revoke(refresh).await;
     }
 }
 

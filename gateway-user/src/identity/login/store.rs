@@ -95,7 +95,7 @@ impl Store {
         };
         let path = dir.join("logins");
         let damaged = || StoreError::Damaged { path: path.clone() };
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &*key).map_err(|_| StoreError::Damaged { path: key_path })?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| StoreError::Damaged { path: key_path })?;
         let logins = match fs::read(&path) {
             Ok(sealed) => opened(&key, sealed).ok_or_else(damaged)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
