@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod capture;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod identity;
 pub mod mcp;

@@ -22,6 +22,7 @@ use gateway_user::{
     audit::{Durability, Effect, Entry, Kind, Log, Options},
     capture::{Capture, KernelLog, guard},
     config::{Config, ServerConfig},
+    console::{self, Console, Provider},
     control::{self, Control},
     identity::{
         Identities, instance,
@@ -114,6 +115,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     // It holds keys: neither a core dump nor another process of its user may see them (PR_SET_DUMPABLE, prctl(2)).
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("the gateway's memory cannot be closed to others")?;
     let tls = Tls::new(&config)?;
+    let providers = console::load(&config)?;
     let capture = config.capture.as_ref().map(|settings| Capture::open(&settings.pins)).transpose()?;
     let kernel_log = capture.as_ref().map(Capture::kernel_log).transpose()?;
     let options =
@@ -163,7 +165,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         event(&shared, Kind::Start, &start).await
     })?;
     let logins = match socket {
-        Some(socket) => control.block_on(logins(&shared, socket))?,
+        Some(socket) => control.block_on(logins(&shared, providers, socket))?,
         None => Vec::new(),
     };
     // Removes what a gateway that was killed left of connections that it never accepted.
@@ -253,14 +255,19 @@ fn vouching(identities: &Arc<Identities>) -> Vec<JoinHandle<()>> {
 }
 
 /// Takes up the logins that were kept, and lets people log in and out.
-async fn logins(shared: &Shared, socket: UnixListener) -> anyhow::Result<Vec<JoinHandle<()>>> {
+async fn logins(shared: &Shared, providers: Vec<Provider>, socket: UnixListener) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let (config, identities) = (&shared.config, &shared.identities);
     let opened = Hosts::open(&config.identity, identities.logins.clone(), identities.issuers.clone(), shared.audit.clone());
     let hosts = opened.await.context("the logins on this host cannot be taken up")?;
     let waiting = Arc::new(Waiting::default());
-    let console = config.console.as_ref().map(|console| console.url.clone());
-    let control = Arc::new(Control::new(&config.identity, console, identities.clone(), hosts.clone(), waiting));
-    Ok(vec![tokio::spawn(hosts.keep_up()), tokio::spawn(control.serve(socket))])
+    let url = config.console.as_ref().map(|console| console.url.clone());
+    let control = Arc::new(Control::new(&config.identity, url, identities.clone(), hosts.clone(), waiting.clone()));
+    let mut tasks = vec![tokio::spawn(hosts.clone().keep_up()), tokio::spawn(control.serve(socket))];
+    if let Some(settings) = &config.console {
+        let lifetime = config.identity.login_lifetime;
+        tasks.push(Console::new(settings.clone(), lifetime, providers, hosts, waiting, shared.audit.clone())?.serve().await?);
+    }
+    Ok(tasks)
 }
 
 /// A record of the gateway's own life.
