@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     Launch, Proc, binaries,
     http::{Message, request_to},
+    needs::{Missing, on_path},
     pki::{Issued, Pki},
     wait::wait_for,
 };
@@ -51,6 +52,15 @@ pub struct Device {
     pub verify: String,
     /// Where, with the code in it.
     pub verify_complete: String,
+}
+
+/// What the provider lacks here; nothing when it can be started.
+#[must_use]
+pub fn missing() -> Vec<Missing> {
+    let there = on_path("node") && binaries::root().join("tests/node/node_modules/oidc-provider").is_dir();
+    let what = "the identity provider oidc-provider, with Node.js 20 or newer".to_owned();
+    let how = "apt-get install nodejs npm, and run `cargo xtask demo`, which installs it";
+    if there { Vec::new() } else { vec![Missing { what, how }] }
 }
 
 impl Oidc {

@@ -11,9 +11,8 @@ use crate::{install, run};
 /// # Errors
 /// It could not be built or started. What the machine lacks is for the demo itself to say.
 pub(crate) fn run(root: &Path, once: bool) -> anyhow::Result<()> {
-    if rustix::process::geteuid().is_root() {
-        install::for_demo();
-    } else {
+    install::for_demo(root);
+    if !rustix::process::geteuid().is_root() {
         run::step("without root nothing can be captured: the demo will show the endpoint");
     }
     run::step("building the gateway and the demo; the first time, this takes some minutes");

@@ -13,12 +13,10 @@ use anyhow::{Context, bail};
 use crate::run::{self, step};
 
 /// Debian packages that the demo and the tests use, and a program or file of each that tells whether it is there.
-const PACKAGES: [(&str, &str); 3] = [("iproute2", "ip"), ("util-linux", "setpriv"), ("curl", "curl")];
+const PACKAGES: [(&str, &str); 5] = [("iproute2", "ip"), ("util-linux", "setpriv"), ("curl", "curl"), ("nodejs", "node"), ("npm", "npm")];
 /// Those that only the tests use.
-const TEST_PACKAGES: [(&str, &str); 14] = [
+const TEST_PACKAGES: [(&str, &str); 12] = [
     ("python3-venv", "python3"),
-    ("nodejs", "node"),
-    ("npm", "npm"),
     ("nginx-light", "nginx"),
     ("openssl", "openssl"),
     ("ca-certificates", "update-ca-certificates"),
@@ -33,9 +31,14 @@ const TEST_PACKAGES: [(&str, &str); 14] = [
     ("faketime", "faketime"),
 ];
 
-/// Installs what is missing for the demo, as root. What is missing even so, the demo names.
-pub(crate) fn for_demo() {
-    if let Err(error) = packages(&PACKAGES) {
+/// Installs what is missing for the demo. What is missing even so, the demo names.
+pub(crate) fn for_demo(root: &Path) {
+    let installed = packages(&PACKAGES).and_then(|()| {
+        let cache = root.join(".cache");
+        fs::create_dir_all(&cache)?;
+        node(root, &cache)
+    });
+    if let Err(error) = installed {
         step(&format!("{error:#}"));
     }
 }

@@ -6,6 +6,7 @@
 
 mod calls;
 mod page;
+mod people;
 mod scene;
 mod stay;
 mod stop;
@@ -18,7 +19,10 @@ use std::{
 };
 
 use clap::Parser;
-use gateway_tests::needs::{self, Missing};
+use gateway_tests::{
+    needs::{self, Missing},
+    oidc,
+};
 
 use crate::{
     page::{NotHeld, Page},
@@ -36,7 +40,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Arguments { once } = Arguments::parse();
-    let needed = needs::missing_for_an_endpoint();
+    let needed = [needs::missing_for_an_endpoint(), oidc::missing()].concat();
     if !needed.is_empty() {
         eprintln!("This is missing here for the demo:");
         name(&needed);

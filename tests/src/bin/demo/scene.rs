@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::Context;
 use gateway_tests::{
-    Cgroup, Gateway, Launch, Netns, ServerEntry, User, binaries,
+    Cgroup, Gateway, Launch, Netns, Oidc, ServerEntry, User, binaries,
     clinic::PATIENTS,
+    oidc::{AUDIENCE, LOGIN_CLIENT},
     servers::{self, ClinicServer},
 };
 use serde_json::Value;
@@ -23,6 +24,7 @@ pub(crate) struct Scene {
     /// Whose connections are captured; without it, none are.
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) clinic: ClinicServer,
+    _idp: Oidc,
     _netns: Option<Netns>,
     /// Who the clients run as; without root, whoever runs the demo.
     agent: Option<User>,
@@ -63,9 +65,15 @@ impl Scene {
         traces.note("files of the server", clinic.seen.parent().unwrap_or(&clinic.seen));
         let place = netns.as_ref().map(|netns| format!(", in namespace {}", netns.name())).unwrap_or_default();
         page.held(&format!("it takes connections: {} (pid {}{place})", clinic.url, clinic.pid()))?;
+        let idp = Oidc::start()?;
+        page.held(&format!("an OpenID Connect provider (oidc-provider) is there too: {}", idp.issuer()))?;
+        let identity = format!(
+            "[[identity.oidc]]\nname = \"idp\"\nissuer = \"{}\"\naudience = \"{AUDIENCE}\"\nclient_id = \"{LOGIN_CLIENT}\"\n",
+            idp.issuer()
+        );
         stop.check()?;
 
-        let server = ServerEntry::new("clinic", &clinic.url);
+        let server = ServerEntry::new("clinic", &clinic.url).setting("allow_groups", "[\"dba\"]");
         let is_root = rustix::process::geteuid().is_root();
         if !captures {
             page.step("The gateway serves it at an endpoint of its own")?;
@@ -74,11 +82,11 @@ impl Scene {
                  root nor eBPF for that. What follows is the same for both ways in.",
             )?;
             // One user for gateway and clients: which process calls is then to be seen without a capability.
-            let mut gateway = Gateway::at_an_endpoint().server(server).program(program).unprivileged().prepare()?;
+            let mut gateway = Gateway::at_an_endpoint().server(server).identity(&identity).program(program).unprivileged().prepare()?;
             traces.note("configuration, audit log", gateway.config().parent().unwrap_or(gateway.config()));
             run(page, &mut gateway)?;
             let agent = is_root.then(User::nobody).transpose()?.map(|user| User { ptrace: false, ..user });
-            return Ok(Self { gateway, cgroup: None, clinic, _netns: None, agent, rmcp_client, files });
+            return Ok(Self { gateway, cgroup: None, clinic, _idp: idp, _netns: None, agent, rmcp_client, files });
         }
         page.step("The guard captures its connections, and the gateway serves them")?;
         let cgroup = Cgroup::new()?;
@@ -87,13 +95,13 @@ impl Scene {
             "The guard is root, loads kernel programs (eBPF) and ends. Here they watch one cgroup, the demo's own; on an agent host they \
              watch the whole host. The gateway needs no root.",
         )?;
-        let mut gateway = Gateway::over(&cgroup).server(server).program(program).prepare()?;
+        let mut gateway = Gateway::over(&cgroup).server(server).identity(&identity).program(program).prepare()?;
         traces.note("configuration, audit log", gateway.config().parent().unwrap_or(gateway.config()));
         traces.note("kernel programs", pins(gateway.config())?);
         guard(page, &mut gateway)?;
         stop.check()?;
         run(page, &mut gateway)?;
-        Ok(Self { gateway, cgroup: Some(cgroup), clinic, _netns: netns, agent: Some(agent()), rmcp_client, files })
+        Ok(Self { gateway, cgroup: Some(cgroup), clinic, _idp: idp, _netns: netns, agent: Some(agent()), rmcp_client, files })
     }
 
     /// The URL that clients are given: the server's own, or where nothing is captured the gateway's.
@@ -103,8 +111,24 @@ impl Scene {
 
     /// A client: an ordinary user's process, in the cgroup that is captured if there is one.
     pub(crate) fn client(&self, launch: Launch) -> Launch {
-        let launch = if let Some(cgroup) = &self.cgroup { launch.under(cgroup) } else { launch };
+        let launch = self.captured(launch);
         if let Some(agent) = self.agent { launch.user(agent) } else { launch }
+    }
+
+    /// A process in the cgroup that is captured, if there is one.
+    pub(crate) fn captured(&self, launch: Launch) -> Launch {
+        if let Some(cgroup) = &self.cgroup { launch.under(cgroup) } else { launch }
+    }
+
+    /// Who the clients run as; without root, whoever runs the demo.
+    pub(crate) fn agent(&self) -> Option<User> {
+        self.agent
+    }
+
+    /// Another Unix user; without root there is none.
+    pub(crate) fn other(&self) -> Option<User> {
+        let uid = if self.agent?.uid == 1001 { 1002 } else { 1001 };
+        Some(User { uid, gid: uid, ptrace: false })
     }
 
     /// The user id of clients.

@@ -57,7 +57,9 @@ fn explain(scene: &Scene, page: &Page) -> anyhow::Result<()> {
     let mut page_of_server = format!("http://{}/", scene.clinic.address);
     if let Some(cgroup) = &scene.cgroup {
         page.say("A shell whose connections are captured, in another terminal; it ends with the demo:")?;
-        page.command(&format!("{sudo}sh -c 'echo $$ > {}/cgroup.procs; exec bash'", cgroup.path().display()), "")?;
+        let ada =
+            scene.agent().map(|user| format!("setpriv --reuid {} --regid {} --clear-groups ", user.uid, user.gid)).unwrap_or_default();
+        page.command(&format!("{sudo}sh -c 'echo $$ > {}/cgroup.procs; exec {ada}bash'", cgroup.path().display()), "ada's")?;
         page.say("There, a call; and something that is not MCP:")?;
     } else {
         page_of_server = scene.gateway.url("clinic/")?;

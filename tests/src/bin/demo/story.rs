@@ -1,4 +1,4 @@
-//! The story: eight steps, each of which is checked as it is told.
+//! The story: nine steps, each of which is checked as it is told.
 
 use std::{
     fs,
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     calls::{Curl, Logged, answer, logged},
     page::Page,
+    people,
     scene::{Scene, runs_as, said},
     stay,
     stop::Stop,
@@ -40,6 +41,8 @@ pub(crate) fn tell(page: &mut Page, stop: &Stop, traces: &mut Traces, captures: 
         "All of this happens now, on this machine, {place}. What has a ✓ was checked; indented lines are what programs said."
     ))?;
     let mut scene = Scene::set(page, stop, traces, captures)?;
+    stop.check()?;
+    people::log_in(&scene, page)?;
     stop.check()?;
     let made = calls(&scene, page)?;
     stop.check()?;
@@ -141,7 +144,13 @@ fn who(scene: &Scene, page: &mut Page, made: &[Made]) -> anyhow::Result<()> {
         })
         .map(|made| format!("no such record: {} by {}, pid {}, uid {uid}, ended well", made.tool, made.exe.display(), made.pid))
         .collect();
-    page.hold(wrong.is_empty(), "executable, pid and uid are those of the processes started in step 3", || wrong.join("; "))?;
+    page.hold(wrong.is_empty(), "executable, pid and uid are those of the processes started in step 4", || wrong.join("; "))?;
+    let not_hers: Vec<&str> = calls
+        .iter()
+        .filter(|call| call.request.body()["caller"]["identity"]["subject"] != "ada")
+        .map(|call| call.request.line.as_str())
+        .collect();
+    page.hold(not_hers.is_empty(), "and each is ada's on record, though no client has sent a token", || not_hers.join("; "))?;
     server_saw_nothing_else(scene, page)
 }
 
@@ -170,7 +179,7 @@ fn log(scene: &Scene, page: &mut Page) -> anyhow::Result<()> {
     page.command("mcp-gateway audit verify forged", "")?;
     let verdict = Launch::new(scene.gateway.program()).args(["audit", "verify", "forged"]).directory(scene.files.path()).run(LIMIT)?;
     page.output(&verdict.stdout)?;
-    page.hold(verdict.code() == Some(1) && verdict.stdout.contains("TAMPERED: record 1 "), "one digit was changed, and it is found", || {
+    page.hold(verdict.code() == Some(1) && verdict.stdout.contains("TAMPERED: record "), "one digit was changed, and it is found", || {
         format!("{}: {}{}", verdict.status, verdict.stdout, verdict.stderr)
     })
 }
@@ -205,7 +214,7 @@ fn killed(scene: &mut Scene, page: &mut Page) -> anyhow::Result<()> {
         let done = scene.client(Curl::tool(&url, 4, "query", &json!({ "sql": QUESTION })).launch()).run(LIMIT)?;
         Ok((done.code() != Some(RESET)).then_some(done))
     })?;
-    page.command("curl …", "the query of step 3")?;
+    page.command("curl …", "the query of step 4")?;
     page.output(&refused.stderr)?;
     if scene.cgroup.is_none() {
         page.hold(refused.code() == Some(REFUSED), "refused: nobody listens at the endpoint", || {
@@ -245,7 +254,7 @@ fn recovered(scene: &mut Scene, page: &mut Page) -> anyhow::Result<()> {
         || unknown.line.clone(),
     )?;
     let again = scene.client(Curl::tool(&scene.url()?, 5, "query", &json!({ "sql": QUESTION })).launch()).run(LIMIT)?;
-    page.command("curl …", "the query of step 3")?;
+    page.command("curl …", "the query of step 4")?;
     page.output(&result(&again)?["structuredContent"]["rows"].to_string())?;
     page.held("calls pass again")?;
     server_saw_nothing_else(scene, page)?;
