@@ -37,14 +37,14 @@ def config(weak=False):
     return IdPConfig().load(
         {
             "entityid": entity_id,
-            # pysaml2's own choice is SHA-1.
-            "signing_algorithm": SIG_RSA_SHA1 if weak else SIG_RSA_SHA256,
-            "digest_algorithm": DIGEST_SHA1 if weak else DIGEST_SHA256,
             "key_file": str(home / "idp.key"),
             "cert_file": str(home / "idp.pem"),
             "metadata": {"local": sorted(map(str, home.glob("sp-*.xml")))},
             "service": {
                 "idp": {
+                    # pysaml2's own choice is SHA-1, and what is set outside of this section counts for nothing.
+                    "signing_algorithm": SIG_RSA_SHA1 if weak else SIG_RSA_SHA256,
+                    "digest_algorithm": DIGEST_SHA1 if weak else DIGEST_SHA256,
                     "endpoints": {
                         "single_sign_on_service": [
                             (f"{base}/sso", BINDING_HTTP_REDIRECT),

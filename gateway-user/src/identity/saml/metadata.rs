@@ -9,7 +9,8 @@ const METHODS: [&str; 3] = [
     "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p",
 ];
 
-/// The service provider's metadata, in the order that the schema demands.
+/// The service provider's metadata, in the order that the schema demands. It names no `NameIDFormat`: SimpleSAMLphp takes `unspecified` for a
+/// wish that it cannot fulfil, and gives a transient name where it would have given a lasting one.
 pub(super) fn write(settings: &Settings) -> String {
     let mut keys = String::new();
     if let Some(credential) = &settings.credential {
@@ -35,8 +36,7 @@ pub(super) fn write(settings: &Settings) -> String {
         r#"<?xml version="1.0" encoding="UTF-8"?>
 <md:EntityDescriptor xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata" entityID="{entity_id}">
   <md:SPSSODescriptor AuthnRequestsSigned="{signed}" WantAssertionsSigned="true" protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">
-{keys}    <md:NameIDFormat>urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified</md:NameIDFormat>
-    <md:AssertionConsumerService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="{acs_url}" index="0" isDefault="true"/>
+{keys}    <md:AssertionConsumerService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST" Location="{acs_url}" index="0" isDefault="true"/>
   </md:SPSSODescriptor>
 </md:EntityDescriptor>
 "#,
