@@ -228,7 +228,8 @@ impl Issuer {
     }
 
     /// Whether the token of this id was taken back.
-    pub(super) fn is_revoked(&self, jti: Option<&str>) -> bool {
+    #[must_use]
+    pub fn is_revoked(&self, jti: Option<&str>) -> bool {
         jti.is_some_and(|jti| self.revoked.load().contains(jti))
     }
 

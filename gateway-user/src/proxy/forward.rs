@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use compio::time::timeout;
+use compio::time::{sleep, timeout};
 use futures_util::FutureExt;
 
 use super::{
@@ -31,6 +31,8 @@ use crate::{
 
 /// How long a server that has begun to answer, or has left, may take to read the rest of the request.
 const REST_OF_REQUEST: Duration = Duration::from_secs(1);
+/// How often it is looked whether who listens to a server's messages still may.
+const STILL: Duration = Duration::from_secs(3);
 
 /// A request that was recorded and forwarded, until its answer is recorded.
 pub(super) struct Flight {
@@ -268,11 +270,17 @@ impl Connection {
         loop {
             if flight.listening {
                 // A stream of a GET has no end of its own to wait for.
+                let holds = self.holds();
                 let events = first(server, &mut self.client).fuse();
                 futures_util::pin_mut!(events);
-                let event = futures_util::select_biased! {
-                    event = events => event,
-                    _ = drained => return Err(Lost::Cut(stopping())),
+                let event = loop {
+                    futures_util::select_biased! {
+                        event = events => break event,
+                        _ = drained => return Err(Lost::Cut(stopping())),
+                        () = sleep(STILL).fuse() => if !holds() {
+                            return Err(Lost::Cut(no_longer()));
+                        },
+                    }
                 };
                 match event {
                     First::Server(result) => return Ok(result.map(drop)),
@@ -362,6 +370,11 @@ impl Connection {
         })?;
         Ok(out.freeze())
     }
+}
+
+fn no_longer() -> Refusal {
+    let message = "the caller's token or login has ended, and so has the stream of the server's messages";
+    Refusal::client(401, "identity", message, "Log in again, or get a new token, and listen again.")
 }
 
 const NOT_THE_SERVER: &str = "The server did not get the call. It must show a certificate that is in date, for its name, and from an \

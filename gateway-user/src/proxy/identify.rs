@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Anonymous, Authorization, ServerConfig, ServerUrl},
-    identity::{Identity, NotTaken, TokenError, now, workload},
+    identity::{How, Identity, NotTaken, TokenError, now, workload},
     wire::http1::{Method, RequestHead},
 };
 
@@ -124,6 +124,28 @@ impl Connection {
             }
         };
         Ok(workload.unwrap_or_else(|| identities.nobody.clone()))
+    }
+
+    /// Whether the caller is still who it was when its request came: a stream that has no end of its own must not outlive that.
+    pub(super) fn holds(&self) -> impl Fn() -> bool + use<> {
+        let (shared, identity, uid) = (self.worker.shared.clone(), self.identity().clone(), self.uid());
+        let process = self.process.known().cloned();
+        move || {
+            let identities = &shared.identities;
+            match identity.how() {
+                How::Token { idp, jti, expires, .. } => {
+                    let is_revoked = identities.issuers.named(idp).is_some_and(|issuer| issuer.is_revoked(jti.as_deref()));
+                    *expires > now() && !is_revoked
+                }
+                How::HostLogin { .. } => {
+                    let cgroup = process.as_ref().and_then(|process| process.cgroup.known()).map(String::as_str);
+                    let found = uid.and_then(|uid| identities.logins.of(uid, cgroup, now()));
+                    found.is_some_and(|found| found.key() == identity.key())
+                }
+                How::Workload { .. } => process.as_ref().is_none_or(workload::still_runs),
+                How::Nothing => true,
+            }
+        }
     }
 
     fn uid(&self) -> Option<u32> {

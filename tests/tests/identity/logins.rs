@@ -152,6 +152,21 @@ fn a_login_outlives_the_gateway_and_is_not_readable_at_rest() -> Result {
 }
 
 #[test]
+fn who_logs_out_hears_nothing_more_of_a_server() -> Result {
+    let scene = Scene::new("")?;
+    device(&scene.gateway, user(ADA), "ada", &[])?;
+    let listen = ["--silent", "--no-buffer", "-H", "Accept: text/event-stream", "-H", "MCP-Protocol-Version: 2025-11-25"];
+    let mut listening = Launch::new("curl").args(listen).arg(scene.gateway.url("vault")?).user(user(ADA)).start()?;
+    wait_until("the stream to be open", LIMIT, || scene.server.seen().len() == 1)?;
+    assert!(listening.ended()?.is_none());
+    scene.gateway.cli(&["logout"]).user(user(ADA)).run(LIMIT)?.ok()?;
+    assert!(!listening.wait(LIMIT)?.success(), "the stream is cut, and does not end as if it were whole");
+    let end = scene.gateway.record("its end", |record| record.kind() == "answer")?;
+    assert_eq!(end.body()["outcome"]["gateway"], json!("identity"), "{}", end.line);
+    Ok(())
+}
+
+#[test]
 fn root_logs_in_only_for_a_session() -> Result {
     let scene = Scene::new("")?;
     let refused = scene.gateway.cli(&["login", "--device"]).run(Duration::from_secs(20))?;

@@ -51,7 +51,11 @@ impl Scene {
         let idp = Oidc::start()?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}/mcp", listener.local_addr()?);
-        let server = Stub::on(listener, |request| answer(&result(&request.json().map(|call| call["id"].clone()).unwrap_or_default())));
+        let server = Stub::on(listener, |request| match request.start.starts_with("GET ") {
+            // The stream of its messages, which has no end.
+            true => b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(),
+            false => answer(&result(&request.json().map(|call| call["id"].clone()).unwrap_or_default())),
+        });
         let entry = settings(ServerEntry::new("vault", &url).durability("os"));
         let gateway = Gateway::at_an_endpoint().endpoint("").server(entry).identity(&oidc(&idp, more)).start()?;
         let endpoint = gateway.url("")?.split('/').nth(2).unwrap_or_default().parse()?;
