@@ -125,9 +125,9 @@ fn identity(c: &mut Criterion) {
     let login = |uid: u32| {
         let how = How::HostLogin { idp: "idp".into(), login: uid.to_string(), uid, cgroup: None, since: 0 };
         let identity = Arc::new(Identity::new(person(uid), how, Strength::HostLogin));
-        Arc::new(Login { id: uid.to_string(), uid, cgroup: None, since: 0, ends: u64::MAX, identity })
+        Login { id: uid.to_string(), uid, cgroup: None, since: 0, ends: u64::MAX, identity }
     };
-    logins.replace((1000..1100).map(login).collect());
+    logins.replace((1000..1100).map(login));
     group.bench_function("cached/host-login", |b| {
         b.iter(|| logins.of(black_box(1050), Some("/user.slice/user-1050.slice/session-3.scope"), now()).unwrap());
     });
