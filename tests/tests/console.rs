@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use gateway_tests::{
-    Browser, Gateway, Proc, Record, ServerEntry, User,
+    Browser, Gateway, Launch, Proc, Record, ServerEntry, User,
     browser::Page,
     clients,
     http::{Message, answer, request_to, result},
+    pki::Pki,
     raw::{Stub, Wire},
     saml::{Product, SamlIdp},
     wait::wait_for,
@@ -43,6 +44,11 @@ struct Terminal {
 
 impl Scene {
     fn new(product: Product) -> anyhow::Result<Self> {
+        Self::with(product, None)
+    }
+
+    /// Over TLS, as this authority vouches for.
+    fn with(product: Product, tls: Option<&Pki>) -> anyhow::Result<Self> {
         let idp = SamlIdp::start(product)?;
         let files = tempfile::tempdir()?;
         fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755))?;
@@ -53,13 +59,17 @@ impl Scene {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}/mcp", listener.local_addr()?);
         let server = Stub::on(listener, |request| answer(&result(&request.json().map(|call| call["id"].clone()).unwrap_or_default())));
+        let issued = tls.map(|pki| pki.server(&[&listen.ip().to_string()])).transpose()?;
+        let certificate =
+            issued.map(|issued| format!("certificate = {:?}\nkey = {:?}\n", issued.certificate, issued.key)).unwrap_or_default();
         let gateway = Gateway::at_an_endpoint()
             .server(ServerEntry::new("vault", &url).durability("os"))
             .identity(&format!("[[identity.saml]]\nname = \"corp\"\nmetadata = {metadata:?}\ndisplay_name = \"displayName\"\n"))
-            .section(&format!("[console]\nlisten = \"{listen}\"\n"))
+            .section(&format!("[console]\nlisten = \"{listen}\"\n{certificate}"))
             .start()?;
-        let console = format!("http://{listen}");
-        let own = Browser::new()?.open(&format!("{console}/saml/corp/metadata"))?;
+        let console = format!("{}://{listen}", if tls.is_some() { "https" } else { "http" });
+        let mut browser = tls.map_or_else(Browser::new, |pki| Ok(Browser::new()?.trusts(&pki.ca_file())))?;
+        let own = browser.open(&format!("{console}/saml/corp/metadata"))?;
         ensure!(own.status == 200, "{own:?}");
         idp.trust(&own.html)?;
         Ok(Self { idp, gateway, console, _server: server, _files: files })
@@ -300,5 +310,24 @@ fn a_provider_that_cannot_be_used_keeps_the_gateway_from_starting() -> Result {
         let error = format!("{:#}", refused.err().context("it started")?);
         assert!(error.contains(says) && error.contains("corp"), "{error}");
     }
+    Ok(())
+}
+
+#[test]
+fn over_tls_cookies_are_this_hosts_alone() -> Result {
+    let pki = Pki::new()?;
+    let scene = Scene::with(Product::PySaml2, Some(&pki))?;
+    let mut browser = Browser::new()?.trusts(&pki.ca_file());
+    let url = format!("{}/login/corp", scene.console);
+    let page = log_in(&mut browser, &scene.console, &url)?;
+    assert!(page.html.contains("Logged in until"), "{}", page.html);
+    let head = Launch::new("curl").args(["--silent", "--head", "--request", "GET", "--cacert"]).arg(pki.ca_file()).arg(&url);
+    let head = head.run(LIMIT)?.ok()?.stdout;
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).context("a cookie")?;
+    assert!(cookie.starts_with("__Host-mcp-gateway-login="), "{cookie}");
+    assert!(cookie.ends_with("; Path=/; Max-Age=600; HttpOnly; Secure; SameSite=None"), "{cookie}");
+    // One that never shakes hands keeps nobody waiting.
+    let _silent = TcpStream::connect(scene.console.trim_start_matches("https://"))?;
+    assert_eq!(browser.open(&scene.console)?.status, 200);
     Ok(())
 }
