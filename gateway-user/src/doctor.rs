@@ -11,7 +11,8 @@ use anyhow::Context;
 use gateway_user::{
     audit::Digest,
     config::{Anonymous, Authorization, Config, ServerConfig, WorkloadConfig},
-    identity::{Algorithm, Issuer, Known, TokenError, Unverified, now, secret},
+    console,
+    identity::{Algorithm, Issuer, Known, TokenError, Unverified, now, saml::Idp, secret},
 };
 use openidconnect::http;
 use serde::Serialize;
@@ -74,6 +75,14 @@ pub(crate) fn run(config: &Config, token: bool, json: bool) -> anyhow::Result<Ex
                 issuers.push(issuer);
             }
             Err(error) => report.add(Verdict::Wrong, &settings.name, error.to_string()),
+        }
+    }
+    if let Some(console) = &config.console {
+        for provider in &config.identity.saml {
+            match console::load_one(console, provider) {
+                Ok(loaded) => examine_saml(&provider.name, loaded.idp(), &mut report),
+                Err(error) => report.add(Verdict::Wrong, &provider.name, error.to_string()),
+            }
         }
     }
     config.identity.workloads.iter().for_each(|workload| examine_workload(workload, &mut report));
@@ -199,6 +208,41 @@ fn endpoints(issuer: &Issuer, known: &Known, report: &mut Report) {
             ),
         }
         readable(report, &introspection.client_secret_file);
+    }
+}
+
+/// What the metadata of a SAML identity provider holds, and for how long.
+fn examine_saml(name: &str, idp: &Idp, report: &mut Report) {
+    const SOON: i64 = 30 * 86_400;
+    let at = i64::try_from(now()).unwrap_or(i64::MAX);
+    let day = |seconds: i64| jiff::Timestamp::from_second(seconds).map_or_else(|_| "?".into(), |at| at.strftime("%F").to_string());
+    let bindings: Vec<String> = idp.endpoints.iter().map(|endpoint| format!("{:?}", endpoint.binding)).collect();
+    report.add(Verdict::Fine, name, format!("metadata: {} takes logins by {}", idp.entity_id, bindings.join(", ")));
+    if let Some(until) = idp.valid_until.and_then(|until| i64::try_from(until).ok()) {
+        let verdict = if until <= at {
+            Verdict::Wrong
+        } else if until - at < SOON {
+            Verdict::Look
+        } else {
+            Verdict::Fine
+        };
+        let what_next =
+            if verdict == Verdict::Fine { "" } else { ": get it anew from the provider; nobody can log in with it after that day" };
+        report.add(verdict, name, format!("metadata: it may be used until {}{what_next}", day(until)));
+    }
+    for certificate in &idp.certificates {
+        let (verdict, what) = match certificate {
+            certificate if !certificate.usable => {
+                (Verdict::Look, "assertions cannot be signed with it here: RSA of 2048 bits or more is taken".into())
+            }
+            certificate if certificate.not_after <= at => (Verdict::Look, format!("it ended on {}", day(certificate.not_after))),
+            certificate if certificate.not_after - at < SOON => (Verdict::Look, format!("it ends on {}", day(certificate.not_after))),
+            certificate => (Verdict::Fine, format!("until {}", day(certificate.not_after))),
+        };
+        report.add(verdict, name, format!("certificate: {} ({}): {what}", certificate.subject, certificate.key));
+    }
+    if !idp.certificates.iter().any(|certificate| certificate.usable) {
+        report.add(Verdict::Wrong, name, "certificate: none of the metadata's can be used, and no login would be taken");
     }
 }
 

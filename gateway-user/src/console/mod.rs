@@ -36,7 +36,7 @@ use crate::{
 use cookie::{Kept, Seal, Travels};
 use listen::{Arrivals, Peer};
 
-pub use providers::{ConsoleError, Provider, load};
+pub use providers::{ConsoleError, Provider, load, load_one};
 
 /// What a form may hold: a SAML response, and not much more.
 const MOST_BYTES: usize = 512 << 10;

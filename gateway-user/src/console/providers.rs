@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::{CertificateFiles, Config, ConsoleConfig, SamlConfig},
-    identity::saml::{Credential, SamlError, ServiceProvider, Settings},
+    identity::saml::{Credential, Idp, SamlError, ServiceProvider, Settings},
 };
 
 /// Why the console cannot be served.
@@ -60,16 +60,28 @@ pub struct Provider {
     pub(super) service: ServiceProvider,
 }
 
+impl Provider {
+    /// What its metadata says.
+    #[must_use]
+    pub fn idp(&self) -> &Idp {
+        self.service.idp()
+    }
+}
+
 /// All that are configured.
 ///
 /// # Errors
 /// [`ConsoleError`]
 pub fn load(config: &Config) -> Result<Vec<Provider>, ConsoleError> {
     let Some(console) = &config.console else { return Ok(Vec::new()) };
-    config.identity.saml.iter().map(|provider| one(console, provider)).collect()
+    config.identity.saml.iter().map(|provider| load_one(console, provider)).collect()
 }
 
-fn one(console: &ConsoleConfig, config: &SamlConfig) -> Result<Provider, ConsoleError> {
+/// One that is configured.
+///
+/// # Errors
+/// [`ConsoleError`]
+pub fn load_one(console: &ConsoleConfig, config: &SamlConfig) -> Result<Provider, ConsoleError> {
     let base = format!("{}/saml/{}", console.url, config.name);
     let read = |key, path: &PathBuf| {
         fs::read_to_string(path).map_err(|source| ConsoleError::File { provider: config.name.clone(), key, path: path.clone(), source })

@@ -15,6 +15,7 @@ use gateway_tests::{
 use serde_json::{Value, json};
 
 mod attacks;
+mod doctor;
 mod logins;
 mod outage;
 mod tokens;
