@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{
-    KeySet, Rules,
+    FetchError, How, Http, Identity, KeySet, Principal, Rules, Strength,
     token::{Claims, TokenError, Unverified},
 };
 use crate::wire::corpus::{self, Block};
@@ -247,4 +247,32 @@ proptest! {
             prop_assert!(name != "groups" || value.is_null() || value.is_string() || value.is_array());
         }
     }
+}
+
+#[test]
+fn a_person_is_the_issuers_subject_and_no_name_or_address() {
+    let person = |issuer: &str, subject: &str| Principal::Person {
+        issuer: issuer.into(),
+        subject: subject.into(),
+        name: Some("ada@example.com".into()),
+        groups: vec![],
+    };
+    let key = |principal: Principal| Identity::new(principal, How::Nothing, Strength::Token).key().clone();
+    let ada = key(person("https://login.example", "1"));
+    // The address was given to somebody else, or another issuer says that it is hers.
+    assert_ne!(ada, key(person("https://login.example", "2")));
+    assert_ne!(ada, key(person("https://evil.example", "1")));
+    assert_ne!(ada, key(Principal::Workload { name: "1".into(), groups: vec![] }));
+    let login = How::HostLogin { idp: "corp".into(), login: "x".into(), uid: 1, cgroup: None, since: 0 };
+    let by_login = Identity::new(person("https://login.example", "1"), login, Strength::HostLogin);
+    assert_eq!(ada, *by_login.key(), "however she showed it");
+}
+
+#[test]
+fn what_an_https_issuer_says_of_keys_elsewhere_is_not_fetched_in_the_clear() {
+    let http = Http::new(None, true).unwrap();
+    let request = openidconnect::http::Request::get("http://127.0.0.1:9/keys").body(Vec::new()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let refused = runtime.block_on(http.fetch(request)).unwrap_err();
+    assert!(matches!(refused, FetchError::Plain { .. }), "{refused}");
 }
