@@ -221,7 +221,7 @@ fn no_provider() -> Response {
 
 fn no_terminal() -> Response {
     let message = "It was logged in, has left, has waited for more than ten minutes, or was given a wrong code three times. \
-                   Type `mcp-gateway login` again.";
+                   Type mcp-gateway login again.";
     note(StatusCode::NOT_FOUND, "No terminal waits here", message)
 }
 

@@ -1,6 +1,6 @@
 //! The console: the gateway's pages for people, and where their SAML identity providers send them back to.
 //!
-//! A login that has begun is kept by the browser, sealed ([`cookie`]); who has logged in is kept here, under a random name that the browser
+//! A login that has begun is kept by the browser, sealed (`cookie`); who has logged in is kept here, under a random name that the browser
 //! has. Neither outlives the gateway.
 
 mod cookie;

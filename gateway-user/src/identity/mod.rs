@@ -1,6 +1,6 @@
 //! Who calls: a person that the company's identity provider vouches for, or a workload that the operator declared.
 //!
-//! An [`Identity`] comes from the first of these that fits: a bearer token in the request ([`token`]), a login on this host ([`login`]),
+//! An [`Identity`] comes from the first of these that fits: a bearer token in the request (`token`), a login on this host ([`login`]),
 //! a declared workload ([`workload`]). Where none does, the caller is nobody. What is decided from bytes, `claims`, `token`, `keys`, has no
 //! clock and no I/O; `issuer` asks the identity providers.
 
