@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    env, fs,
+    fs,
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -213,9 +213,7 @@ const STRANGER: u32 = 4302;
 
 /// A copy of a shell, as the service's own program: it makes a call, runs `NEXT` in its own place, which makes one on the same connection,
 /// and says the status of each.
-struct Agent {
-    dir: tempfile::TempDir,
-}
+struct Agent(tempfile::TempDir);
 
 const ASK: &str = r#"ask() {
     printf %s "$REQUEST" >&3
@@ -232,13 +230,13 @@ impl Agent {
     fn install() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-        let agent = Self { dir };
+        let agent = Self(dir);
         fs::copy("/bin/bash", agent.program())?;
         Ok(agent)
     }
 
     fn program(&self) -> PathBuf {
-        self.dir.path().join("agent")
+        self.0.path().join("agent")
     }
 
     fn sha256(&self) -> anyhow::Result<String> {
@@ -299,8 +297,7 @@ fn a_workload_is_known_by_its_cgroup_its_user_or_its_executable_and_others_are_n
     fs::create_dir(&below)?;
     let answer = call_from_below(&cgroup, &below, &vault);
     wait_until("the cgroup below to be empty", LIMIT, || fs::remove_dir(&below).is_ok())?;
-    let answer = answer?;
-    assert_eq!(answer.status(), 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(answer?.status(), 200);
     assert_workload(&latest(&gateway)?, "placed", &["cgroup"], "declared");
 
     assert_eq!(called(&curl(&vault.url).user(user(REPORT)).under(&cgroup))?.0, 200);
@@ -318,7 +315,7 @@ fn a_workload_is_known_by_its_cgroup_its_user_or_its_executable_and_others_are_n
     assert_eq!(identity(&record)["kind"], json!("nobody"), "{}", record.line);
     assert_eq!(Agent::calls(&cgroup, &vault, Path::new("/bin/bash"), &agent.program())?, ["403", ""]);
     // The same path, and something else in the file.
-    let changed = agent.dir.path().join("changed");
+    let changed = agent.0.path().join("changed");
     fs::copy(agent.program(), &changed)?;
     fs::write(&changed, [fs::read(agent.program())?, b"changed".to_vec()].concat())?;
     fs::rename(&changed, agent.program())?;
@@ -390,24 +387,22 @@ fn a_role_of_the_instance_strengthens_a_workload_that_is_not_known_without_it() 
 }
 
 /// A clock that the test sets, and the gateway's program with it.
-struct Clock {
-    dir: tempfile::TempDir,
-}
+struct Clock(tempfile::TempDir);
 
 impl Clock {
     fn new() -> anyhow::Result<Self> {
-        let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", env::consts::ARCH);
+        let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH);
         ensure!(Path::new(&library).is_file(), "{library} is not there: `cargo xtask test` installs it");
-        let clock = Self { dir: tempfile::tempdir()? };
+        let clock = Self(tempfile::tempdir()?);
         let gateway = binaries::reachable(&binaries::gateway()?)?;
         // The library is not for the steps before, which run as another user: what they share would not be the gateway's.
         let script = format!(
             "#!/bin/sh\nLD_PRELOAD={library} FAKETIME_NO_CACHE=1 FAKETIME_TIMESTAMP_FILE={} exec {} \"$@\"\n",
-            clock.dir.path().join("now").display(),
+            clock.0.path().join("now").display(),
             gateway.display()
         );
         fs::write(clock.program(), script)?;
-        for path in [clock.dir.path(), &clock.program()] {
+        for path in [clock.0.path(), &clock.program()] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         }
         clock.is_ahead_by("0")?;
@@ -415,14 +410,14 @@ impl Clock {
     }
 
     fn program(&self) -> PathBuf {
-        self.dir.path().join("mcp-gateway")
+        self.0.path().join("mcp-gateway")
     }
 
     /// The time between, such as `1h`, passes at once.
     fn is_ahead_by(&self, time: &str) -> Result {
-        let next = self.dir.path().join("next");
+        let next = self.0.path().join("next");
         fs::write(&next, format!("+{time}"))?;
-        Ok(fs::rename(next, self.dir.path().join("now"))?)
+        Ok(fs::rename(next, self.0.path().join("now"))?)
     }
 }
 
