@@ -166,7 +166,12 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     })?;
     let logins = match socket {
         Some(socket) => control.block_on(logins(&shared, providers, socket))?,
-        None => Vec::new(),
+        None => {
+            if shared.config.console.is_some() {
+                tracing::warn!("the console is not served: there is nobody to log in, as [identity] has no identity provider");
+            }
+            Vec::new()
+        }
     };
     // Removes what a gateway that was killed left of connections that it never accepted.
     if let Some(capture) = &shared.capture {

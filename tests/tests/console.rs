@@ -44,16 +44,16 @@ struct Terminal {
 
 impl Scene {
     fn new(product: Product) -> anyhow::Result<Self> {
-        Self::with(product, None)
+        Self::with(product, None, |metadata| metadata)
     }
 
-    /// Over TLS, as this authority vouches for.
-    fn with(product: Product, tls: Option<&Pki>) -> anyhow::Result<Self> {
+    /// Over TLS, if an authority vouches for the console; and with other metadata of the identity provider.
+    fn with(product: Product, tls: Option<&Pki>, edit: impl FnOnce(String) -> String) -> anyhow::Result<Self> {
         let idp = SamlIdp::start(product)?;
         let files = tempfile::tempdir()?;
         fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755))?;
         let metadata = files.path().join("idp.xml");
-        fs::write(&metadata, idp.metadata()?)?;
+        fs::write(&metadata, edit(idp.metadata()?))?;
         // Given up at once: nothing else of this host asks for a port of this address meanwhile.
         let listen = TcpListener::bind("127.78.0.1:0")?.local_addr()?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -316,7 +316,7 @@ fn a_provider_that_cannot_be_used_keeps_the_gateway_from_starting() -> Result {
 #[test]
 fn over_tls_cookies_are_this_hosts_alone() -> Result {
     let pki = Pki::new()?;
-    let scene = Scene::with(Product::PySaml2, Some(&pki))?;
+    let scene = Scene::with(Product::PySaml2, Some(&pki), |metadata| metadata)?;
     let mut browser = Browser::new()?.trusts(&pki.ca_file());
     let url = format!("{}/login/corp", scene.console);
     let page = log_in(&mut browser, &scene.console, &url)?;
@@ -329,5 +329,45 @@ fn over_tls_cookies_are_this_hosts_alone() -> Result {
     // One that never shakes hands keeps nobody waiting.
     let _silent = TcpStream::connect(scene.console.trim_start_matches("https://"))?;
     assert_eq!(browser.open(&scene.console)?.status, 200);
+    Ok(())
+}
+
+#[test]
+fn who_has_logged_in_for_one_terminal_logs_no_other_in() -> Result {
+    let scene = Scene::new(Product::PySaml2)?;
+    let (own, mut other) = (scene.terminal()?, scene.terminal()?);
+    let mut browser = Browser::new()?;
+    let page = log_in(&mut browser, &scene.console, &format!("{}/go", own.url))?;
+    let own_number = own.url.rsplit('/').next().unwrap_or_default();
+    let other_number = other.url.rsplit('/').next().unwrap_or_default();
+    let forged = Page { html: page.html.replace(own_number, other_number), ..page };
+    assert!(forged.html.contains(other_number));
+    let page = browser.submit(&forged, &[("code", &other.code)])?;
+    assert_eq!(page.status, 403, "{}", page.html);
+    assert!(other.login.ended()?.is_none(), "it waits still: {}", other.login.stdout());
+    assert_eq!(scene.call_by(ADA)?, 403);
+    Ok(())
+}
+
+#[test]
+fn an_identity_provider_that_takes_only_posts_gets_one_and_no_other_page_may_send_it() -> Result {
+    let scene = Scene::with(Product::PySaml2, None, |metadata| {
+        let is_redirect = |tag: &&str| tag.contains("SingleSignOnService") && tag.contains("HTTP-Redirect");
+        metadata.split('<').filter(|tag| !is_redirect(tag)).collect::<Vec<_>>().join("<")
+    })?;
+    let answer = scene.ask("GET", "/login/corp", "", b"")?;
+    let idp = scene.idp.sso_url().split('/').take(3).collect::<Vec<_>>().join("/");
+    let policy = answer.field("content-security-policy").unwrap_or_default().to_owned();
+    assert!(policy.contains(&format!("; form-action {idp}; ")), "{policy}");
+    let mut browser = Browser::new()?;
+    let sending = browser.open(&format!("{}/login/corp", scene.console))?;
+    assert!(sending.html.contains("SAMLRequest"), "{}", sending.html);
+    let asks = browser.submit(&sending, &[])?;
+    assert!(asks.url.starts_with(&idp), "{}", asks.url);
+    let mut page = asks;
+    while page.url.starts_with(&idp) {
+        page = browser.submit(&page, &[("username", "ada"), ("password", "ada")])?;
+    }
+    assert!(page.html.contains("Logged in until"), "{}", page.html);
     Ok(())
 }
