@@ -111,7 +111,7 @@ impl ServiceProvider {
             entity_id: idp.entity_id.clone(),
             signing_certs: idp.usable().map(str::to_owned).collect(),
             want_authn_requests_signed: settings.credential.is_some(),
-            single_sign_on_service: idp.endpoints.iter().map(|one| WireEndpoint::new(one.binding.into(), &one.location)).collect(),
+            single_sign_on_service: idp.endpoint().into_iter().map(|one| WireEndpoint::new(one.binding.into(), &one.location)).collect(),
             ..IdpMetadataConfig::default()
         });
         let peer = IdpDescriptor::from_metadata_xml(&peer, MetadataTrustPolicy::UnsignedForCompatibility).map_err(library)?;

@@ -274,6 +274,18 @@ fn saml_login_goes_by_post_where_there_is_no_redirect() {
 }
 
 #[test]
+fn saml_login_works_with_a_provider_that_names_several_places_of_one_kind() {
+    let mut settings = settings();
+    let at = settings.idp_metadata.find("<md:SingleSignOnService").or(settings.idp_metadata.find("<SingleSignOnService")).unwrap();
+    let end = at + settings.idp_metadata[at..].find("/>").unwrap() + 2;
+    let again = settings.idp_metadata[at..end].replace("Location=\"https://", "Location=\"https://other.");
+    settings.idp_metadata.insert_str(end, &again);
+    let login = provider(settings).login(None, NOW).unwrap();
+    let Outbound::Redirect(url) = login.outbound else { panic!("no redirect") };
+    assert!(!url.starts_with("https://other."), "the first counts: {url}");
+}
+
+#[test]
 fn saml_metadata_of_the_gateway_says_all_that_an_identity_provider_needs() {
     let metadata = provider(settings()).metadata();
     let read = saml_rs::raw::metadata::SpMetadata::from_xml(&metadata).expect("metadata");
