@@ -276,7 +276,9 @@ fn saml_login_goes_by_post_where_there_is_no_redirect() {
 #[test]
 fn saml_login_works_with_a_provider_that_names_several_places_of_one_kind() {
     let mut settings = settings();
-    let at = settings.idp_metadata.find("<md:SingleSignOnService").or(settings.idp_metadata.find("<SingleSignOnService")).unwrap();
+    // The one that goes by redirect.
+    let redirect = settings.idp_metadata.find("HTTP-Redirect").unwrap();
+    let at = settings.idp_metadata[..redirect].rfind('<').unwrap();
     let end = at + settings.idp_metadata[at..].find("/>").unwrap() + 2;
     let again = settings.idp_metadata[at..end].replace("Location=\"https://", "Location=\"https://other.");
     settings.idp_metadata.insert_str(end, &again);
