@@ -447,3 +447,42 @@ fn an_hour_without_the_provider_is_survived_and_three_are_not() -> Result {
     // The library takes back what it has in /dev/shm only when the program ends by itself.
     gateway.drain().map(drop)
 }
+
+#[test]
+fn a_call_that_was_begun_before_the_logout_and_sent_after_it_does_not_count_as_the_persons() -> Result {
+    let Host { gateway, cgroup, vault, idp: _idp } = Host::of_two_people()?;
+    let request = post_to(&vault.address.to_string(), &call(1));
+    let (begun, rest) = request.split_at(request.len() - 10);
+    let nobody = User::nobody()?.uid;
+    log_in(&gateway, nobody, "ada")?;
+    let mut wire = Wire::new(Probe::unprivileged(&cgroup)?.connect(vault.address)?)?;
+    wire.send(begun)?;
+    // The gateway has read what there is by the time that it answers something else.
+    assert_eq!(called(&curl(&vault.url).user(user(BOB)).under(&cgroup))?.0, 200);
+    std::thread::sleep(Duration::from_millis(300));
+    gateway.cli(&["logout"]).user(user(nobody)).run(LIMIT)?.ok()?;
+    wire.send(rest)?;
+    let answer = wire.message()?;
+    assert_eq!(answer.status(), 401, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(Refusal::read(&gateway, &answer.body)?.reason, "identity");
+    assert!(requests_of(&gateway, nobody)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_program_that_a_workload_runs_in_its_own_place_does_not_finish_its_call() -> Result {
+    gateway_tests::needs::require()?;
+    let (vault, cgroup, agent) = (Vault::open()?, Cgroup::new()?, Agent::install()?);
+    let declared = format!("[[identity.workload]]\nname = \"agent\"\nexe = {:?}\nsha256 = \"{}\"", agent.program(), agent.sha256()?);
+    let _gateway = Gateway::over(&cgroup).server(vault.entry()).identity(&declared).start()?;
+    let request = String::from_utf8(post_to(&vault.address.to_string(), &call(1)))?;
+    let (begun, rest) = request.split_at(request.len() - 10);
+    let (ip, port) = (vault.address.ip(), vault.address.port());
+    let first = format!("exec 3<>/dev/tcp/{ip}/{port}; printf %s \"$BEGUN\" >&3; sleep 0.3; exec bash -c \"$THEN\"");
+    let launch =
+        Launch::new(agent.program()).args(["-c", &first]).env("BEGUN", begun).env("REQUEST", rest).env("THEN", format!("{ASK}ask"));
+    let said = launch.user(user(STRANGER)).under(&cgroup).run(LIMIT)?.ok()?.stdout;
+    assert_eq!(said.trim(), "403");
+    assert!(vault.server.seen().is_empty());
+    Ok(())
+}

@@ -63,6 +63,11 @@ impl Connection {
         self.rest_of_body(head, Body::new(head)).await
     }
 
+    /// Whether a body has come whole with its head, so that it need not be waited for.
+    pub(super) fn has_whole(&self, head: &RequestHead) -> bool {
+        matches!(head.framing, Framing::Length(length) if usize::try_from(length).is_ok_and(|length| length <= self.client.buf.len()))
+    }
+
     /// Reads the rest of a body of which some has been read.
     pub(super) async fn rest_of_body(&mut self, head: &RequestHead, mut body: Body) -> Result<Bytes, Stop> {
         let limit = self.worker.shared.config.limits.inspected_body;

@@ -68,7 +68,13 @@ impl Connection {
         if self.config().other == Other::Pass && !ours && !speaks_json(head) {
             return self.pass(head, session, started).await;
         }
+        let is_here = self.has_whole(head);
         let body = self.body(head).await?;
+        // While it was waited for, a login may have ended, or another program may have taken the connection over.
+        let vouched = match vouched {
+            Ok(()) if !is_here => self.vouch(head).await.and_then(|()| self.own(&session, head, path)),
+            known => known,
+        };
         if !content_encoding(&head.headers).is_ok_and(|codings| codings.is_empty()) {
             let message = "the request body has a Content-Encoding, and what cannot be read is not forwarded";
             return Err(Refusal::client(415, "malformed", message, "Send the body without Content-Encoding.").into());
@@ -215,6 +221,7 @@ impl Connection {
         let mut body = Body::new(head);
         if head.method == Method::Post {
             self.receive(&mut body, |begun| !begun.is_blank()).await?;
+            self.vouch(head).await?;
         }
         if body.begins_like_json() {
             let body = self.rest_of_body(head, body).await?;
