@@ -56,6 +56,8 @@ pub struct OidcConfig {
     pub display_name: ClaimPath,
     /// The clients whose tokens are taken (`azp`, `client_id`); all when empty.
     pub clients: Vec<String>,
+    /// What clients are told to ask the issuer for.
+    pub token_scopes: Vec<String>,
     /// How far this host's clock and the issuer's may be apart.
     pub skew: Duration,
     /// How long its keys are used after they could last be fetched.
@@ -213,6 +215,7 @@ fn oidc(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<OidcCo
         groups: ClaimPath::new(&section.text(faults, "groups").unwrap_or_else(|| "groups".into())),
         display_name: ClaimPath::new(&section.text(faults, "display_name").unwrap_or_else(|| "preferred_username".into())),
         clients: section.list(faults, "clients", any),
+        token_scopes: section.list(faults, "token_scopes", scope),
         skew: section.parsed(faults, "skew", skew).unwrap_or(SKEW),
         keys_max_age: section.duration(faults, "keys_max_age", Duration::from_secs(24 * 3600)),
         revoked: section.path(faults, "revoked"),
@@ -231,6 +234,12 @@ fn skew(text: &str) -> Result<Duration, String> {
         }
         skew => Ok(skew),
     }
+}
+
+/// RFC 6749 section 3.3.
+fn scope(text: &str) -> Result<String, String> {
+    let is_token = !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+    if is_token { Ok(text.to_owned()) } else { Err(format!("expected a scope, without spaces and quotes, got \"{text}\"")) }
 }
 
 /// An issuer is an https URL (OpenID Connect Discovery 1.0 section 3); on this host itself it may do without TLS.

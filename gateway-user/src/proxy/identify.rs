@@ -157,7 +157,9 @@ impl Connection {
 
     fn admit(&self, identity: &Identity) -> Result<(), Refusal> {
         let takes_tokens = self.config().authorization == Authorization::Gateway;
-        let challenge = || format!("Bearer resource_metadata=\"{}\"", self.metadata_url());
+        let scopes = self.scopes().join(" ");
+        let scope = if scopes.is_empty() { String::new() } else { format!(", scope=\"{scopes}\"") };
+        let challenge = || format!("Bearer resource_metadata=\"{}\"{scope}", self.metadata_url());
         admit(self.config(), identity, takes_tokens.then(challenge))
     }
 
@@ -203,6 +205,12 @@ impl Connection {
         self.entrance.as_ref().map(Entrance::resource).into_iter().chain([own]).collect()
     }
 
+    /// What a client is to ask an issuer for.
+    fn scopes(&self) -> Vec<&str> {
+        let issuers = &self.worker.shared.config.identity.oidc;
+        issuers.iter().flat_map(|issuer| issuer.token_scopes.iter().map(String::as_str)).collect()
+    }
+
     fn metadata_url(&self) -> String {
         match &self.entrance {
             Some(entrance) => entrance.metadata_url(),
@@ -222,12 +230,16 @@ impl Connection {
     pub(super) async fn give_own_metadata(&mut self, head: &RequestHead) -> Result<Next, Stop> {
         let shared = self.worker.shared.clone();
         let issuers: Vec<&str> = shared.identities.issuers.all().iter().map(|issuer| &*issuer.rules.issuer).collect();
-        let body = json!({
+        let mut body = json!({
             "resource": self.resources().first(),
             "resource_name": self.config().name,
             "authorization_servers": issuers,
             "bearer_methods_supported": ["header"],
         });
+        let scopes = self.scopes();
+        if !scopes.is_empty() {
+            body["scopes_supported"] = json!(scopes);
+        }
         let pieces = json_answer(200, &Bytes::from(body.to_string()), None, &head.method, head.keep_alive);
         self.client.send(pieces, shared.config.limits.idle_timeout).await.map_err(|_| Stop::Gone)?;
         Ok(if head.keep_alive { Next::Another } else { Next::Close })

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 mod attacks;
 mod doctor;
 mod logins;
+mod oauth;
 mod outage;
 mod tokens;
 
