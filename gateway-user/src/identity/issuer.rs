@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -145,6 +145,8 @@ pub struct Issuer {
     fetching: Mutex<Option<Attempt>>,
     waiting: Semaphore,
     revoked: ArcSwap<HashSet<String>>,
+    /// It was told that the list of revoked tokens cannot be read, and has not been readable since.
+    told_unreadable: AtomicBool,
 }
 
 /// The last time that it was asked.
@@ -172,6 +174,7 @@ impl Issuer {
             fetching: Mutex::new(None),
             waiting: Semaphore::new(WAITING),
             revoked: ArcSwap::default(),
+            told_unreadable: AtomicBool::new(false),
         };
         issuer.read_revoked().map_err(|(path, cause)| SetupError::File { idp: idp(), path, cause })?;
         Ok(issuer)
@@ -402,11 +405,13 @@ impl Issuers {
     pub fn read_revoked(&self) {
         for issuer in &self.issuers {
             match issuer.read_revoked() {
-                Ok(false) => {}
+                Ok(false) => issuer.told_unreadable.store(false, Ordering::Relaxed),
                 Ok(true) => {
+                    issuer.told_unreadable.store(false, Ordering::Relaxed);
                     self.outdate();
                     tracing::info!(idp = issuer.config.name, "the list of revoked tokens was read anew");
                 }
+                Err(_) if issuer.told_unreadable.swap(true, Ordering::Relaxed) => {}
                 Err((path, error)) => tracing::error!(
                     idp = issuer.config.name,
                     "the list of revoked tokens {} cannot be read: {error}; what was read before stays in force",
