@@ -277,12 +277,12 @@ fn saml_login_goes_by_post_where_there_is_no_redirect() {
 fn saml_login_works_with_a_provider_that_names_several_places_of_one_kind() {
     let mut settings = settings();
     // The one that goes by redirect.
-    let redirect = settings.idp_metadata.find("HTTP-Redirect").unwrap();
-    let at = settings.idp_metadata[..redirect].rfind('<').unwrap();
-    let end = at + settings.idp_metadata[at..].find("/>").unwrap() + 2;
+    let redirect = settings.idp_metadata.find("HTTP-Redirect").expect("there");
+    let at = settings.idp_metadata[..redirect].rfind('<').expect("there");
+    let end = at + settings.idp_metadata[at..].find("/>").expect("there") + 2;
     let again = settings.idp_metadata[at..end].replace("Location=\"https://", "Location=\"https://other.");
     settings.idp_metadata.insert_str(end, &again);
-    let login = provider(settings).login(None, NOW).unwrap();
+    let login = provider(settings).login(None, NOW).expect("there");
     let Outbound::Redirect(url) = login.outbound else { panic!("no redirect") };
     assert!(!url.starts_with("https://other."), "the first counts: {url}");
 }
