@@ -92,8 +92,18 @@ pub struct SamlIdp {
     product: Product,
     base: String,
     home: TempDir,
-    _process: Proc,
+    process: Proc,
     _slot: Slot,
+}
+
+impl Drop for SamlIdp {
+    /// What libfaketime shares between processes outlives one that is killed.
+    fn drop(&mut self) {
+        for shared in ["faketime_shm_", "sem.faketime_sem_"] {
+            // Without another clock there is none.
+            let _ = fs::remove_file(format!("/dev/shm/{shared}{}", self.process.pid()));
+        }
+    }
 }
 
 impl SamlIdp {
@@ -146,7 +156,7 @@ impl SamlIdp {
         fs::write(home.path().join("manner.json"), serde_json::to_vec(&Manner::default())?)?;
         let mut process = more(launch).start()?;
         listening(&mut process, address)?;
-        Ok(Self { product, base, home, _process: process, _slot: slot })
+        Ok(Self { product, base, home, process, _slot: slot })
     }
 
     /// Where its metadata is; this is its entity id too.
