@@ -19,18 +19,17 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use rustls::{ServerConfig, crypto::aws_lc_rs};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     audit::Appender,
-    config::{CertificateFiles, ConsoleConfig},
+    config::ConsoleConfig,
     identity::{
         login::{Hosts, Person, Waiting},
         now,
     },
-    tls::{TlsConfigError, chain_and_key},
+    tls::operators,
 };
 
 use cookie::{Kept, Seal, Travels};
@@ -100,7 +99,7 @@ impl Console {
     pub async fn serve(self) -> Result<JoinHandle<()>, ConsoleError> {
         let listen = self.config.listen;
         let failed = |source| ConsoleError::Listen { listen, source };
-        let tls = self.config.certificate.as_ref().map(acceptor).transpose()?;
+        let tls = self.config.certificate.as_ref().map(operators).transpose()?.map(|config| TlsAcceptor::from(Arc::new(config)));
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let arrivals = Arrivals::new(listener, tls).map_err(failed)?;
         tracing::info!("the console is at {}", self.config.url);
@@ -125,16 +124,6 @@ impl Console {
             None => said("origin") == Some(self.config.url.as_bytes()),
         }
     }
-}
-
-fn acceptor(files: &CertificateFiles) -> Result<TlsAcceptor, ConsoleError> {
-    let (chain, key) = chain_and_key(files)?;
-    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().map_err(TlsConfigError::Library)?.with_no_client_auth();
-    let unusable = |source| ConsoleError::Unusable { files: files.clone(), source };
-    let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 fn routes(console: Arc<Console>) -> Router {

@@ -31,14 +31,6 @@ pub enum ConsoleError {
     /// The console's certificate.
     #[error("[console]: {0}")]
     Certificate(#[from] crate::tls::TlsConfigError),
-    /// The console's certificate, of another kind than its key.
-    #[error("[console]: {} and {} cannot be used: {source}", files.certificate.display(), files.key.display())]
-    Unusable {
-        /// The files.
-        files: CertificateFiles,
-        /// The library's answer.
-        source: rustls::Error,
-    },
     /// Where it is to listen.
     #[error("the console cannot be served on {listen} ({source}); set `console.listen` to a free address")]
     Listen {

@@ -45,11 +45,11 @@ impl Clients {
     }
 }
 
-/// What callers of the endpoint are shown: a certificate of the operator's own.
+/// What callers of the endpoint, and browsers at the console, are shown: a certificate of the operator's own.
 ///
 /// # Errors
 /// The files cannot be read, or do not belong together.
-pub(super) fn operators(files: &CertificateFiles) -> Result<ServerConfig, TlsConfigError> {
+pub fn operators(files: &CertificateFiles) -> Result<ServerConfig, TlsConfigError> {
     let (chain, key) = chain_and_key(files)?;
     let unusable = |source| TlsConfigError::Certificate { files: files.clone(), source };
     let config = builder()?.with_single_cert(chain, key).map_err(unusable)?;

@@ -24,7 +24,7 @@ use crate::config::{self, Config};
 use authority::{Authority, CaError};
 use kept::Kept;
 
-pub use clients::Clients;
+pub use clients::{Clients, operators};
 pub use hello::{Heard, Hello, read as read_hello};
 pub use session::{Session, TlsError};
 pub use upstream::{TlsConfigError, Upstream, chain_and_key, trusting};
@@ -170,7 +170,7 @@ fn clients(config: &Config) -> Result<Clients, SetupError> {
 }
 
 fn endpoint(files: &config::CertificateFiles) -> Result<ServerConfig, SetupError> {
-    clients::operators(files).map_err(|error| SetupError::Endpoint(Box::new(error)))
+    operators(files).map_err(|error| SetupError::Endpoint(Box::new(error)))
 }
 
 fn upstream(server: &config::ServerConfig) -> Result<Upstream, SetupError> {
