@@ -52,7 +52,7 @@ impl Connection {
     /// As [`Connection::vouch`], of a connection in which no request can be read.
     pub(super) async fn vouch_unread(&mut self) -> Result<(), Refusal> {
         let identity = self.by_host().await?;
-        let admitted = admit(self.config(), &identity, None);
+        let admitted = admit(self.config(), &identity, || None);
         self.vouched = Some(Vouched { identity, by_token: false });
         admitted
     }
@@ -156,11 +156,15 @@ impl Connection {
     }
 
     fn admit(&self, identity: &Identity) -> Result<(), Refusal> {
-        let takes_tokens = self.config().authorization == Authorization::Gateway;
-        let scopes = self.scopes().join(" ");
-        let scope = if scopes.is_empty() { String::new() } else { format!(", scope=\"{scopes}\"") };
-        let challenge = || format!("Bearer resource_metadata=\"{}\"{scope}", self.metadata_url());
-        admit(self.config(), identity, takes_tokens.then(challenge))
+        let challenge = || {
+            if self.config().authorization != Authorization::Gateway {
+                return None;
+            }
+            let scopes = self.scopes().join(" ");
+            let scope = if scopes.is_empty() { String::new() } else { format!(", scope=\"{scopes}\"") };
+            Some(format!("Bearer resource_metadata=\"{}\"{scope}", self.metadata_url()))
+        };
+        admit(self.config(), identity, challenge)
     }
 
     /// Whether the caller may go on with a session of the protocol: it belongs to whoever it was opened for.
@@ -247,10 +251,11 @@ impl Connection {
 }
 
 /// Whether a caller may call a server at all. With a challenge, a token could show who it is.
-fn admit(server: &ServerConfig, identity: &Identity, challenge: Option<String>) -> Result<(), Refusal> {
+fn admit(server: &ServerConfig, identity: &Identity, challenge: impl FnOnce() -> Option<String>) -> Result<(), Refusal> {
     let name = &server.name;
     if identity.is_nobody() && (server.anonymous == Anonymous::Deny || server.allow_groups.is_some()) {
         let message = format!("nobody is known to be behind this call, and `{name}` takes no anonymous ones");
+        let challenge = challenge();
         let status = if challenge.is_some() { 401 } else { 403 };
         return Err(Refusal { challenge: challenge.map(Into::into), ..Refusal::client(status, "identity", message, LOG_IN) });
     }
