@@ -83,8 +83,8 @@ impl Http {
     }
 }
 
-/// An error of hyper says what happened only in its sources.
-fn causes(error: &dyn std::error::Error) -> String {
+/// An error with its causes, but for those that it has told already: hyper's and openidconnect's say what happened only in their sources.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     sources.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();

@@ -29,7 +29,7 @@ use tokio::sync::{Mutex, Semaphore};
 use zeroize::Zeroizing;
 
 use super::{
-    http::Http,
+    http::{Http, causes},
     keys::KeySet,
     token::{Rules, TokenError},
 };
@@ -185,15 +185,14 @@ impl Issuer {
     /// # Errors
     /// [`Unavailable`]
     pub fn known(&self) -> Result<Arc<Known>, Unavailable> {
-        let unavailable = |what, cause: String| Unavailable { idp: self.config.name.clone(), what, cause };
         let Some(known) = self.known.load_full() else {
-            return Err(unavailable("its keys are not known yet", "they could not be fetched since the gateway was started".into()));
+            return Err(self.unavailable("its keys are not known yet", &"they could not be fetched since the gateway was started"));
         };
         let age = known.fetched.elapsed();
         if age > self.config.keys_max_age {
             let cause =
                 format!("they were last fetched {} s ago, and `keys_max_age` is {} s", age.as_secs(), self.config.keys_max_age.as_secs());
-            return Err(unavailable("its keys are too old to be trusted", cause));
+            return Err(self.unavailable("its keys are too old to be trusted", &cause));
         }
         Ok(known)
     }
@@ -204,7 +203,7 @@ impl Issuer {
     /// # Errors
     /// [`Unavailable`]: what was known before stays.
     pub async fn ask(&self, since: Instant) -> Result<bool, Unavailable> {
-        let unavailable = |cause: String| Unavailable { idp: self.config.name.clone(), what: "its keys are needed", cause };
+        let unavailable = |cause: String| self.unavailable("its keys are needed", &cause);
         let Ok(_waiting) = self.waiting.try_acquire() else {
             return Err(unavailable(format!("{WAITING} requests wait for them already")));
         };
@@ -217,7 +216,7 @@ impl Issuer {
         }
         let begun = Instant::now();
         let fetched = Metadata::discover_async(self.url.clone(), &self.http).await;
-        let answer = fetched.map(|metadata| self.learn(metadata)).map_err(|error| unavailable(told(&error)));
+        let answer = fetched.map(|metadata| self.learn(metadata)).map_err(|error| unavailable(causes(&error)));
         *last = Some(Attempt { begun, failed: answer.as_ref().err().cloned() });
         answer
     }
@@ -257,7 +256,7 @@ impl Issuer {
     /// # Errors
     /// [`Unavailable`]
     pub async fn introspect(&self, settings: &Introspection, token: &str) -> Result<Option<Map<String, Value>>, Unavailable> {
-        let unavailable = |cause: String| Unavailable { idp: self.config.name.clone(), what: "it is to be asked about every token", cause };
+        let unavailable = |cause: String| self.unavailable("it is to be asked about every token", &cause);
         let known = match self.known.load_full() {
             Some(known) => known,
             None => {
@@ -327,11 +326,6 @@ impl Issuer {
 pub fn secret(path: &Path) -> Result<Zeroizing<String>, String> {
     let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
-}
-
-/// An error of discovery with its cause.
-fn told(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The issuers of the configuration.

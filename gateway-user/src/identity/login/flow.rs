@@ -21,7 +21,7 @@ use super::Person;
 use crate::{
     config::LoginConfig,
     control::Way,
-    identity::{ClaimError, Issuer, Known, Unavailable, Unverified, now, secret},
+    identity::{ClaimError, Issuer, Known, Unavailable, Unverified, http::causes, now, secret},
 };
 
 type Client = CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointMaybeSet>;
@@ -265,8 +265,7 @@ impl Flow {
     }
 
     fn refused<E: std::error::Error + 'static>(&self, error: &E) -> FlowError {
-        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-        FlowError::Refused { idp: self.idp(), why: causes.map(ToString::to_string).collect::<Vec<_>>().join(": ") }
+        FlowError::Refused { idp: self.idp(), why: causes(error) }
     }
 }
 
