@@ -35,6 +35,12 @@ const RESULT: &[&str] = &[
     "contents",
     "messages",
     "tools",
+    "prompts",
+    "resources",
+    "resourceTemplates",
+    "nextCursor",
+    "cacheScope",
+    "ttlMs",
 ];
 const ERROR: &[&str] = &["code", "message", "data"];
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
