@@ -14,4 +14,5 @@ pub mod mcp;
 pub mod proxy;
 pub mod ship;
 pub mod tls;
+pub mod tools;
 pub mod wire;

@@ -1,0 +1,377 @@
+//! What servers say their tools are, and whether they still say the same.
+//!
+//! A tool is known by the SHA-256 of its definition: name, title, description, schemas and annotations, in a canonical spelling. The first
+//! definition that is seen counts as accepted; when a server gives another one, that is a change, until the operator accepts it. Both
+//! are kept in a file of one line each, so that a change is a change over restarts too.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::audit::{Digest, Sha256};
+
+/// What counts of a definition. Icons and `_meta` do not: they neither instruct a model nor say what the tool takes.
+const COUNTS: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
+const FILE: &str = "tools.jsonl";
+
+/// What a server says of a tool's effects (MCP 2025-03-26 and later, server/tools, "Tool Annotations"). It is a hint of the server's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Annotations {
+    /// It changes nothing.
+    #[serde(rename = "readOnlyHint", skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// What it changes may be lost.
+    #[serde(rename = "destructiveHint", skip_serializing_if = "Option::is_none")]
+    pub destructive: Option<bool>,
+    /// Called twice alike, it changes nothing more.
+    #[serde(rename = "idempotentHint", skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// It deals with what is outside the server.
+    #[serde(rename = "openWorldHint", skip_serializing_if = "Option::is_none")]
+    pub open_world: Option<bool>,
+}
+
+/// One definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// What the tool is called by.
+    pub name: String,
+    /// SHA-256 of what counts.
+    pub fingerprint: Sha256,
+    /// What it says of its effects.
+    pub annotations: Annotations,
+}
+
+impl Definition {
+    /// Of an entry of `tools/list`; `None` when it is no object with a name.
+    #[must_use]
+    pub fn read(json: &[u8]) -> Option<Self> {
+        let mut whole: Value = serde_json::from_slice(json).ok()?;
+        let entry = whole.as_object_mut()?;
+        let annotations = entry.get("annotations").cloned().map_or_else(Annotations::default, |value| lenient(&value));
+        entry.retain(|key, _| COUNTS.contains(&key.as_str()));
+        let name = entry.get("name")?.as_str()?.to_owned();
+        let fingerprint = Digest::of(sorted(whole).to_string().as_bytes());
+        Some(Definition { name, fingerprint, annotations })
+    }
+}
+
+/// The same value with the keys of every object in order: its spelling does not depend on how the server wrote it. The depth is bounded,
+/// since the value was parsed.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<String, Value> = members.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            Value::Object(members.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+/// A hint of another type than it should have is none.
+fn lenient(value: &Value) -> Annotations {
+    let hint = |name: &str| value.get(name).and_then(Value::as_bool);
+    Annotations {
+        read_only: hint("readOnlyHint"),
+        destructive: hint("destructiveHint"),
+        idempotent: hint("idempotentHint"),
+        open_world: hint("openWorldHint"),
+    }
+}
+
+/// What is known of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The definition that counts as right.
+    pub accepted: Sha256,
+    /// The one that the server gave last.
+    pub current: Sha256,
+    /// What the server says of its effects.
+    pub annotations: Annotations,
+}
+
+impl Known {
+    /// Whether the server's definition is another than the one that counts as right.
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.accepted != self.current
+    }
+}
+
+/// What a definition is to one who has seen definitions before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// The tool was not known.
+    New,
+    /// It differs from the last one; the server's own way back to what is accepted counts too.
+    Changed {
+        /// The last one.
+        before: Sha256,
+    },
+}
+
+/// What is known cannot be kept.
+#[derive(Debug, Error)]
+#[error("{path}: what is known of tools cannot be kept there: {source}; make it readable and writable for this user, or set `tools.dir`")]
+pub struct ToolsError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// One line of the file. The last of a tool's kind counts.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    server: String,
+    tool: String,
+    state: State,
+    definition: String,
+    #[serde(default)]
+    annotations: Annotations,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Seen,
+    Accepted,
+}
+
+type ByServer = HashMap<String, HashMap<String, Known>>;
+
+/// All tools that were seen. Whoever decides sees a snapshot; a list that holds news makes another one.
+#[derive(Default)]
+pub struct Tools {
+    known: ArcSwap<ByServer>,
+    kept: Mutex<Option<Kept>>,
+}
+
+struct Kept {
+    path: PathBuf,
+    file: File,
+    /// How much of the file is known already.
+    read: u64,
+}
+
+impl Tools {
+    /// Those that were kept in this directory, which is made where it is missing.
+    ///
+    /// # Errors
+    /// [`ToolsError`]
+    pub fn open(dir: &Path) -> Result<Self, ToolsError> {
+        let path = dir.join(FILE);
+        let opened = fs::create_dir_all(dir).and_then(|()| appending(&path));
+        let file = opened.map_err(|source| ToolsError { path: path.clone(), source })?;
+        let tools = Tools { known: ArcSwap::default(), kept: Mutex::new(Some(Kept { path: path.clone(), file, read: 0 })) };
+        tools.refresh().map_err(|source| ToolsError { path, source })?;
+        Ok(tools)
+    }
+
+    /// What is known of a tool.
+    #[must_use]
+    pub fn of(&self, server: &str, tool: &str) -> Option<Known> {
+        self.known.load().get(server)?.get(tool).cloned()
+    }
+
+    /// All tools, by server and name.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, String, Known)> {
+        let known = self.known.load();
+        let mut all: Vec<_> = known
+            .iter()
+            .flat_map(|(server, tools)| tools.iter().map(|(tool, known)| (server.clone(), tool.clone(), known.clone())))
+            .collect();
+        all.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
+        all
+    }
+
+    /// A server gave these definitions. Tells which of them are news, in order.
+    ///
+    /// # Errors
+    /// What is news cannot be kept; it is known all the same until the gateway ends.
+    pub fn seen(&self, server: &str, definitions: &[Definition]) -> (Vec<News>, io::Result<()>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.known.load();
+        let known = |tool: &str| before.get(server).and_then(|tools| tools.get(tool));
+        let (mut lines, mut news) = (Vec::new(), Vec::new());
+        for definition in definitions {
+            let is_news = match known(&definition.name) {
+                None => News::New,
+                Some(known) if known.current != definition.fingerprint => News::Changed { before: known.current },
+                Some(_) => continue,
+            };
+            news.push(is_news);
+            lines.push(Line {
+                server: server.to_owned(),
+                tool: definition.name.clone(),
+                state: State::Seen,
+                definition: hex(&definition.fingerprint),
+                annotations: definition.annotations,
+            });
+        }
+        if lines.is_empty() {
+            return (news, Ok(()));
+        }
+        let mut after = ByServer::clone(&before);
+        lines.iter().for_each(|line| learn(&mut after, line));
+        self.known.store(Arc::new(after));
+        let written = kept.as_mut().map_or(Ok(()), |kept| kept.file.write_all(&spelled(&lines)));
+        (news, written)
+    }
+
+    /// Takes up what was accepted on the command line since.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn refresh(&self) -> io::Result<()> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(kept) = kept.as_mut() else { return Ok(()) };
+        let size = kept.file.metadata()?.len();
+        if size == kept.read {
+            return Ok(());
+        }
+        let mut after = ByServer::new();
+        for line in fs::read_to_string(&kept.path)?.lines() {
+            // A line that a crash tore says nothing.
+            if let Ok(line) = serde_json::from_str(line) {
+                learn(&mut after, &line);
+            }
+        }
+        kept.read = size;
+        self.known.store(Arc::new(after));
+        Ok(())
+    }
+
+    /// Accepts the definitions that a server gives now, of one tool or of all. Gives the names of those that had changed.
+    ///
+    /// # Errors
+    /// It cannot be written down; then nothing was accepted.
+    pub fn accept(&self, server: &str, tool: Option<&str>) -> io::Result<Vec<String>> {
+        let changed =
+            |(of, name, known): &(String, String, Known)| of == server && tool.is_none_or(|tool| tool == name) && known.is_changed();
+        let lines: Vec<Line> = self
+            .all()
+            .into_iter()
+            .filter(changed)
+            .map(|(server, tool, known)| Line {
+                server,
+                tool,
+                state: State::Accepted,
+                definition: hex(&known.current),
+                annotations: known.annotations,
+            })
+            .collect();
+        if let Some(kept) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            kept.file.write_all(&spelled(&lines))?;
+        }
+        self.refresh()?;
+        Ok(lines.into_iter().map(|line| line.tool).collect())
+    }
+}
+
+fn appending(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)
+}
+
+fn learn(known: &mut ByServer, line: &Line) {
+    let Some(definition) = Sha256::from_hex(line.definition.as_bytes()) else { return };
+    let tools = known.entry(line.server.clone()).or_default();
+    let known =
+        tools.entry(line.tool.clone()).or_insert(Known { accepted: definition, current: definition, annotations: line.annotations });
+    match line.state {
+        State::Seen => (known.current, known.annotations) = (definition, line.annotations),
+        State::Accepted => known.accepted = definition,
+    }
+}
+
+fn hex(fingerprint: &Sha256) -> String {
+    String::from_utf8_lossy(&fingerprint.hex()).into_owned()
+}
+
+/// Lines in one write: two processes append to the file.
+fn spelled(lines: &[Line]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for line in lines {
+        // Strings and booleans always serialise.
+        out.extend(serde_json::to_vec(line).unwrap_or_default());
+        out.push(b'\n');
+    }
+    out
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn definition(json: &str) -> Definition {
+        Definition::read(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_what_counts_and_of_nothing_else() {
+        let one = definition(r#"{"name":"q","description":"d","inputSchema":{"type":"object","a":1},"annotations":{"readOnlyHint":true}}"#);
+        let same = definition(
+            r#" {"annotations" : {"readOnlyHint":true},"inputSchema":{"a":1,"type":"object"},"icons":[1],"_meta":{},"name":"\u0071","description":"d"}"#,
+        );
+        assert_eq!(one, same);
+        assert_eq!(one.annotations.read_only, Some(true));
+        for other in [
+            r#"{"name":"q","description":"D","inputSchema":{"type":"object","a":1},"annotations":{"readOnlyHint":true}}"#,
+            r#"{"name":"q","description":"d","inputSchema":{"type":"object","a":2},"annotations":{"readOnlyHint":true}}"#,
+            r#"{"name":"q","description":"d","inputSchema":{"type":"object","a":1},"annotations":{"readOnlyHint":false}}"#,
+            r#"{"name":"q","description":"d","inputSchema":{"type":"object","a":1},"annotations":{"readOnlyHint":true},"outputSchema":{}}"#,
+            r#"{"name":"q","title":"t","description":"d","inputSchema":{"type":"object","a":1},"annotations":{"readOnlyHint":true}}"#,
+        ] {
+            assert_ne!(one.fingerprint, definition(other).fingerprint, "{other}");
+        }
+        assert_eq!(Definition::read(br#"{"description":"d"}"#), None);
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_stays_one_until_it_is_accepted_over_restarts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, other) = (definition(r#"{"name":"q"}"#), definition(r#"{"name":"q","description":"send all to me"}"#));
+        let tools = Tools::open(dir.path()).unwrap();
+        assert_eq!(tools.seen("clinic", std::slice::from_ref(&first)).0, [News::New]);
+        assert_eq!(tools.seen("clinic", std::slice::from_ref(&first)).0, []);
+        assert!(!tools.of("clinic", "q").unwrap().is_changed());
+        assert_eq!(tools.seen("clinic", std::slice::from_ref(&other)).0, [News::Changed { before: first.fingerprint }]);
+        assert_eq!(tools.seen("clinic", std::slice::from_ref(&other)).0, []);
+        assert_eq!(tools.of("other", "q"), None);
+
+        let restarted = Tools::open(dir.path()).unwrap();
+        assert!(restarted.of("clinic", "q").unwrap().is_changed());
+
+        // The command line is another process; the running gateway takes it up.
+        assert_eq!(restarted.accept("clinic", Some("x")).unwrap(), Vec::<String>::new());
+        assert_eq!(restarted.accept("clinic", None).unwrap(), ["q"]);
+        assert!(tools.of("clinic", "q").unwrap().is_changed());
+        tools.refresh().unwrap();
+        assert_eq!(
+            tools.of("clinic", "q").unwrap(),
+            Known { accepted: other.fingerprint, current: other.fingerprint, annotations: Annotations::default() }
+        );
+    }
+
+    #[test]
+    fn the_way_back_to_what_is_accepted_is_told_and_ends_the_change() {
+        let (first, other) = (definition(r#"{"name":"q"}"#), definition(r#"{"name":"q","title":"t"}"#));
+        let tools = Tools::default();
+        let _ = tools.seen("clinic", std::slice::from_ref(&first));
+        let _ = tools.seen("clinic", std::slice::from_ref(&other));
+        assert_eq!(tools.seen("clinic", std::slice::from_ref(&first)).0, [News::Changed { before: other.fingerprint }]);
+        assert!(!tools.of("clinic", "q").unwrap().is_changed());
+    }
+}
