@@ -15,4 +15,5 @@ pub mod proxy;
 pub mod ship;
 pub mod tls;
 pub mod tools;
+pub mod usage;
 pub mod wire;

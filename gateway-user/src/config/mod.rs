@@ -15,6 +15,7 @@
 
 mod endpoint;
 mod identity;
+mod policy;
 mod reader;
 mod value;
 
@@ -27,6 +28,7 @@ pub use endpoint::EndpointConfig;
 pub use identity::{
     Anonymous, Authorization, ConsoleConfig, IdentityConfig, Introspection, LoginConfig, OidcConfig, SamlConfig, WorkloadConfig,
 };
+pub use policy::{OnToolChange, Per, PolicyConfig, QuotaConfig, Rate, ToolsConfig};
 pub use value::ServerUrl;
 
 /// A gateway that has shown no life for longer is hung.
@@ -47,6 +49,12 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Where people log in with a browser; off when absent.
     pub console: Option<ConsoleConfig>,
+    /// What may happen; when absent, every call is recorded and let through.
+    pub policy: Option<PolicyConfig>,
+    /// How much of it may happen.
+    pub quotas: Vec<QuotaConfig>,
+    /// What is known of tools.
+    pub tools: ToolsConfig,
     /// The governed servers, in file order.
     pub servers: Vec<ServerConfig>,
     /// Sizes and times.
@@ -131,6 +139,8 @@ pub struct ServerConfig {
     pub authorization: Authorization,
     /// The groups of which a caller must be in one; all may call when absent.
     pub allow_groups: Option<Vec<String>>,
+    /// What becomes of calls of a tool whose definition has changed.
+    pub on_tool_change: OnToolChange,
     /// How a server of an `https` URL is recognised.
     pub tls: TlsConfig,
 }

@@ -11,11 +11,15 @@ use crate::capture::CANARY_SERVER;
 
 use super::{
     AdminConfig, Anonymous, AuditConfig, Authorization, CaConfig, CaptureConfig, CertificateFiles, Config, Durability, Errors, Fault,
-    HEARTBEAT, IdentityConfig, KinesisConfig, Limits, Other, RESOLVE, ServerConfig, TlsConfig, WorkersConfig, endpoint, identity,
+    HEARTBEAT, IdentityConfig, KinesisConfig, Limits, OnToolChange, Other, QuotaConfig, RESOLVE, ServerConfig, TlsConfig, WorkersConfig,
+    endpoint, identity, policy,
     value::{self, ServerUrl},
 };
 
-const TABLES: &[&str] = &["capture", "endpoint", "ca", "identity", "console", "server", "limits", "workers", "audit", "kinesis", "admin"];
+const TABLES: &[&str] = &[
+    "capture", "endpoint", "ca", "identity", "console", "policy", "quota", "tools", "server", "limits", "workers", "audit", "kinesis",
+    "admin",
+];
 
 pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let mut faults = Faults { file, text, found: Vec::new() };
@@ -99,10 +103,28 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
         faults.add(top.span_of("identity"), "identity.saml", message.into());
     }
 
+    let policy = top.table_of(&mut faults, "policy").map(|section| policy::policy(section, &mut faults));
+    let tools = policy::tools(top.section(&mut faults, "tools"), &mut faults);
     let servers = servers(&mut top, &mut faults, endpoint.is_some(), &identity);
+    let quotas = quotas(&mut top, &mut faults, &servers);
     top.finish(&mut faults);
     if faults.found.is_empty() {
-        return Ok(Config { capture, endpoint, ca, identity, console, servers, limits, workers, audit, kinesis, admin });
+        return Ok(Config {
+            capture,
+            endpoint,
+            ca,
+            identity,
+            console,
+            policy,
+            quotas,
+            tools,
+            servers,
+            limits,
+            workers,
+            audit,
+            kinesis,
+            admin,
+        });
     }
     faults.found.sort_by_key(|fault| fault.line);
     Err(Errors(faults.found))
@@ -135,6 +157,8 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: boo
         let other = section.choice(faults, "other", &[("deny", Other::Deny), ("pass", Other::Pass)]);
         let durability = section.choice(faults, "durability", &[("sync", Durability::Sync), ("os", Durability::Os)]);
         let (anonymous, authorization, allow_groups) = who(&mut section, faults, identity);
+        let changes = [("allow", OnToolChange::Allow), ("hold", OnToolChange::Hold), ("deny", OnToolChange::Deny)];
+        let on_tool_change = section.choice(faults, "on_tool_change", &changes);
         let tls = tls(&mut section, faults, url.as_ref().is_none_or(|url| url.tls));
         let (span, name_span) = (section.span_of("url"), section.span_of("name"));
         section.finish(faults);
@@ -142,7 +166,7 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: boo
             if let Some(same) = servers.iter().find(|server| server.url == url) {
                 faults.add(span, "server.url", format!("`{}` has this URL already: one server has one table", same.name));
             }
-            let server = ServerConfig { name, url, other, durability, anonymous, authorization, allow_groups, tls };
+            let server = ServerConfig { name, url, other, durability, anonymous, authorization, allow_groups, on_tool_change, tls };
             if server.id() == CANARY_SERVER || servers.iter().any(|other| other.id() == server.id() && other.name != server.name) {
                 let message = format!("`{}` has the same number in the kernel as another name: choose another", server.name);
                 faults.add(name_span, "server.name", message);
@@ -151,6 +175,19 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: boo
         }
     }
     servers
+}
+
+fn quotas(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, servers: &[ServerConfig]) -> Vec<QuotaConfig> {
+    let mut quotas = Vec::new();
+    for section in top.tables(faults, "quota") {
+        let span = section.span_of("server");
+        let quota = policy::quota(section, faults);
+        if let Some(name) = quota.server.as_deref().filter(|name| servers.iter().all(|server| server.name != *name)) {
+            faults.add(span, "quota.server", format!("there is no server `{name}`"));
+        }
+        quotas.push(quota);
+    }
+    quotas
 }
 
 /// Who may call a server. Where nobody can be told from anybody, everybody may; else whoever is known.
@@ -423,7 +460,7 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 
     /// The first choice is the default.
-    fn choice<T: Copy>(&mut self, faults: &mut Faults<'_>, key: &'static str, choices: &[(&str, T)]) -> T {
+    pub(super) fn choice<T: Copy>(&mut self, faults: &mut Faults<'_>, key: &'static str, choices: &[(&str, T)]) -> T {
         let names = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
         let parse = |text: &str| {
             choices
