@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -28,9 +29,12 @@ use gateway_user::{
         Identities, instance,
         login::{Hosts, Waiting},
     },
-    proxy::{self, Owners, Shared},
+    policy::{Labeller, PolicySet},
+    proxy::{self, Owners, Rules, Shared},
     ship::{self, Ship, ShipOptions},
     tls::{Renewed, Tls},
+    tools::Tools,
+    usage::Usage,
 };
 
 use crate::admin;
@@ -138,7 +142,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         Owners::default()
     };
     let socket = config.identity.is_configured().then(|| control.block_on(async { control::bind(&config.identity.socket) })).transpose()?;
-    let shared = Shared::new(config, capture, tls, identities, owners, log.appender(), workers);
+    let rules = rules(&config)?;
+    let shared = Shared::new(config, capture, tls, identities, rules, owners, log.appender(), workers);
 
     control.block_on(async {
         for server in 0..shared.config.servers.len() {
@@ -162,7 +167,8 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
             },
             "records": recovered.records,
         });
-        event(&shared, Kind::Start, &start).await
+        event(&shared, Kind::Start, &start).await?;
+        policies(&shared).await
     })?;
     let logins = match socket {
         Some(socket) => control.block_on(logins(&shared, providers, socket))?,
@@ -247,6 +253,21 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     result?;
     anyhow::ensure!(!failed.load(Ordering::Relaxed), "a data-plane worker ended unexpectedly; its error stands above");
     Ok(())
+}
+
+/// What calls are decided by.
+fn rules(config: &Config) -> anyhow::Result<Rules> {
+    let policies = config.policy.as_ref().map(|policy| PolicySet::load(&policy.dir)).transpose()?;
+    let labeller = Labeller::new(&config.labels)?;
+    let usage = Usage::new(config.quotas.clone(), policies.is_some());
+    Ok(Rules::new(policies, labeller, Tools::open(&config.tools.dir)?, usage))
+}
+
+/// Puts the policies in force on record, in full: a decision names only their hash.
+async fn policies(shared: &Shared) -> anyhow::Result<()> {
+    let (Some(policy), Some(set)) = (&shared.config.policy, shared.rules.policies()) else { return Ok(()) };
+    let sources: Vec<_> = set.sources().iter().map(|(file, text)| json!({ "file": file, "text": text })).collect();
+    event(shared, Kind::Policies, &json!({ "set": set.hash(), "dir": policy.dir, "sources": sources })).await
 }
 
 /// Keeps up with what vouches for callers.
@@ -343,6 +364,7 @@ async fn tidying(shared: Arc<Shared>) {
 
 /// Keeps up with the files of certificates and keys: they are read anew when they have changed, and on SIGHUP.
 async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
+    let mut refused = String::new();
     loop {
         let at_any_rate = tokio::select! {
             told = hangup.recv() => told.is_some(),
@@ -354,6 +376,12 @@ async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
             on.tls.renew(&on.config, at_any_rate)
         })
         .await;
+        if let Err(error) = shared.rules.tools.refresh() {
+            tracing::error!("what was accepted of tools cannot be read: {error}");
+        }
+        if let Some(policy) = &shared.config.policy {
+            reload(&shared, &policy.dir, &mut refused).await;
+        }
         for Renewed { what, files, outcome } in renewed.unwrap_or_default() {
             let files = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
             match outcome {
@@ -365,6 +393,27 @@ async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
                 ),
             }
         }
+    }
+}
+
+/// Takes up policies that have changed. Those that are wrong are told once, in `refused`, and the set that was in force stays.
+async fn reload(shared: &Arc<Shared>, dir: &Path, refused: &mut String) {
+    let (on, of) = (shared.clone(), dir.to_owned());
+    let read = tokio::task::spawn_blocking(move || on.rules.reload(&of).map_err(|errors| errors.to_string())).await;
+    match read {
+        Ok(Ok(None)) => refused.clear(),
+        Ok(Ok(Some(set))) => {
+            refused.clear();
+            tracing::info!(set = set.hash(), dir = %dir.display(), "the policies have changed: calls that begin from now on go by them");
+            if let Err(error) = policies(shared).await {
+                tracing::error!("the policies that are in force now cannot be put on record: {error:#}");
+            }
+        }
+        Ok(Err(errors)) if errors != *refused => {
+            tracing::error!(dir = %dir.display(), "the policies have changed, and cannot be used; the set that was read before stays in force: {errors}");
+            *refused = errors;
+        }
+        Ok(Err(_)) | Err(_) => {}
     }
 }
 

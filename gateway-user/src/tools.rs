@@ -18,29 +18,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::audit::{Digest, Sha256};
+use crate::{
+    audit::{Digest, Sha256},
+    policy::Annotations,
+};
 
 /// What counts of a definition. Icons and `_meta` do not: they neither instruct a model nor say what the tool takes.
 const COUNTS: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
 const FILE: &str = "tools.jsonl";
-
-/// What a server says of a tool's effects (MCP 2025-03-26 and later, server/tools, "Tool Annotations"). It is a hint of the server's own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Annotations {
-    /// It changes nothing.
-    #[serde(rename = "readOnlyHint", skip_serializing_if = "Option::is_none")]
-    pub read_only: Option<bool>,
-    /// What it changes may be lost.
-    #[serde(rename = "destructiveHint", skip_serializing_if = "Option::is_none")]
-    pub destructive: Option<bool>,
-    /// Called twice alike, it changes nothing more.
-    #[serde(rename = "idempotentHint", skip_serializing_if = "Option::is_none")]
-    pub idempotent: Option<bool>,
-    /// It deals with what is outside the server.
-    #[serde(rename = "openWorldHint", skip_serializing_if = "Option::is_none")]
-    pub open_world: Option<bool>,
-}
 
 /// One definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,10 +69,10 @@ fn sorted(value: Value) -> Value {
 fn lenient(value: &Value) -> Annotations {
     let hint = |name: &str| value.get(name).and_then(Value::as_bool);
     Annotations {
-        read_only: hint("readOnlyHint"),
-        destructive: hint("destructiveHint"),
-        idempotent: hint("idempotentHint"),
-        open_world: hint("openWorldHint"),
+        read_only_hint: hint("readOnlyHint"),
+        destructive_hint: hint("destructiveHint"),
+        idempotent_hint: hint("idempotentHint"),
+        open_world_hint: hint("openWorldHint"),
     }
 }
 
@@ -200,7 +185,7 @@ impl Tools {
     ///
     /// # Errors
     /// What is news cannot be kept; it is known all the same until the gateway ends.
-    pub fn seen(&self, server: &str, definitions: &[Definition]) -> (Vec<News>, io::Result<()>) {
+    pub fn seen<'a>(&self, server: &str, definitions: &'a [Definition]) -> (Vec<(&'a Definition, News)>, io::Result<()>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.known.load();
         let known = |tool: &str| before.get(server).and_then(|tools| tools.get(tool));
@@ -211,7 +196,7 @@ impl Tools {
                 Some(known) if known.current != definition.fingerprint => News::Changed { before: known.current },
                 Some(_) => continue,
             };
-            news.push(is_news);
+            news.push((definition, is_news));
             lines.push(Line {
                 server: server.to_owned(),
                 tool: definition.name.clone(),
@@ -326,7 +311,7 @@ mod tests {
             r#" {"annotations" : {"readOnlyHint":true},"inputSchema":{"a":1,"type":"object"},"icons":[1],"_meta":{},"name":"\u0071","description":"d"}"#,
         );
         assert_eq!(one, same);
-        assert_eq!(one.annotations.read_only, Some(true));
+        assert_eq!(one.annotations.read_only_hint, Some(true));
         for other in [
             r#"{"name":"q","description":"D","inputSchema":{"type":"object","a":1},"annotations":{"readOnlyHint":true}}"#,
             r#"{"name":"q","description":"d","inputSchema":{"type":"object","a":2},"annotations":{"readOnlyHint":true}}"#,
@@ -344,10 +329,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (first, other) = (definition(r#"{"name":"q"}"#), definition(r#"{"name":"q","description":"send all to me"}"#));
         let tools = Tools::open(dir.path()).unwrap();
-        assert_eq!(tools.seen("clinic", std::slice::from_ref(&first)).0, [News::New]);
+        assert_eq!(tools.seen("clinic", std::slice::from_ref(&first)).0, [(&first, News::New)]);
         assert_eq!(tools.seen("clinic", std::slice::from_ref(&first)).0, []);
         assert!(!tools.of("clinic", "q").unwrap().is_changed());
-        assert_eq!(tools.seen("clinic", std::slice::from_ref(&other)).0, [News::Changed { before: first.fingerprint }]);
+        assert_eq!(tools.seen("clinic", std::slice::from_ref(&other)).0, [(&other, News::Changed { before: first.fingerprint })]);
         assert_eq!(tools.seen("clinic", std::slice::from_ref(&other)).0, []);
         assert_eq!(tools.of("other", "q"), None);
 
@@ -371,7 +356,7 @@ mod tests {
         let tools = Tools::default();
         let _ = tools.seen("clinic", std::slice::from_ref(&first));
         let _ = tools.seen("clinic", std::slice::from_ref(&other));
-        assert_eq!(tools.seen("clinic", std::slice::from_ref(&first)).0, [News::Changed { before: other.fingerprint }]);
+        assert_eq!(tools.seen("clinic", std::slice::from_ref(&first)).0, [(&first, News::Changed { before: other.fingerprint })]);
         assert!(!tools.of("clinic", "q").unwrap().is_changed());
     }
 }

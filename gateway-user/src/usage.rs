@@ -9,9 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
-
-use crate::config::{Per, QuotaConfig, Rate};
+use crate::{
+    config::{Per, QuotaConfig, Rate},
+    policy::Counters,
+};
 
 /// Whoever nothing was heard of for longer, and for the longest time of a quota, begins anew.
 const FORGET: Duration = Duration::from_secs(3600);
@@ -19,17 +20,6 @@ const FORGET: Duration = Duration::from_secs(3600);
 const MOST: usize = 65_536;
 /// So many tools are told apart for each of them; more count as new each time.
 const MOST_TOOLS: usize = 1024;
-
-/// What somebody has used so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counters {
-    /// Calls of tools, prompts and resources that were let through.
-    pub calls: u64,
-    /// Bytes of answers that were given.
-    pub bytes_out: u64,
-    /// Different tools.
-    pub tools: u64,
-}
 
 /// A call, for those who count.
 #[derive(Debug, Clone, Copy)]

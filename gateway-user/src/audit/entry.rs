@@ -72,6 +72,10 @@ kinds! {
     Refused => "refused",
     /// A connection on a governed address that did not speak MCP.
     Connection => "connection",
+    /// A server said for the first time what a tool is, or said something else than before.
+    Tool => "tool",
+    /// The policies that are in force from here on, in full.
+    Policies => "policies",
     /// Somebody logged in on the host; the calls of the processes that are named count as his from here on.
     Login => "login",
     /// A login ended; the body says why.

@@ -115,6 +115,12 @@ impl<'a> Payload<'a> {
 }
 
 impl Payload<'_> {
+    /// Bytes that were received.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        usize::try_from(self.size).unwrap_or(usize::MAX)
+    }
+
     /// No fewer bytes than it takes, but for text that must be escaped.
     #[must_use]
     pub fn size_hint(&self) -> usize {

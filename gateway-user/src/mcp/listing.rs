@@ -19,6 +19,19 @@ pub enum List {
 }
 
 impl List {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::ResourceTemplates];
+
+    /// This one, in a list of lists.
+    pub fn alone(self) -> &'static [Self] {
+        match self {
+            Self::Tools => &[Self::Tools],
+            Self::Prompts => &[Self::Prompts],
+            Self::Resources => &[Self::Resources],
+            Self::ResourceTemplates => &[Self::ResourceTemplates],
+        }
+    }
+
     /// The list that a method asks for.
     pub fn asked_by(method: &str) -> Option<Self> {
         Some(match method {
@@ -108,15 +121,15 @@ pub fn listing(bytes: &[u8], result: Span, list: List) -> Result<Listing, String
     Ok(Listing { entries, scope })
 }
 
-/// The same answer, not to be kept for others: `None` when it says so already. `result` is a range of `bytes` that [`super::read`] has
-/// accepted.
+/// What makes an answer one that is not kept for others; nothing where it says so already. `result` is a range of `bytes` that
+/// [`super::read`] has accepted.
 ///
 /// # Errors
 /// As [`listing`].
-pub fn made_private(bytes: &[u8], result: Span) -> Result<Option<Vec<u8>>, String> {
+pub fn made_private(bytes: &[u8], result: Span) -> Result<Option<Edit>, String> {
     let mut scan = Scanner::new(text(bytes, result)?, usize::MAX);
     let scope = members(&mut scan, result.start, |_, _| Ok(false)).map_err(|fault| fault.into_parts().1)?;
-    Ok(edited(bytes, scope.edit().into_iter().collect()))
+    Ok(scope.edit())
 }
 
 fn text(bytes: &[u8], result: Span) -> Result<&str, String> {
@@ -176,50 +189,53 @@ fn entry(scan: &mut Scanner<'_>, offset: usize, name: &str) -> Result<Listed, Fa
 }
 
 impl Scope {
-    fn edit(self) -> Option<(Span, &'static [u8])> {
+    fn edit(self) -> Option<Edit> {
         match self {
             Self::Private => None,
-            Self::Other(span) => Some((span, br#""private""#)),
-            Self::Missing(at) => Some((Span { start: at, end: at }, br#""cacheScope":"private","#)),
+            Self::Other(span) => Some(Edit { span, with: br#""private""# }),
+            Self::Missing(at) => Some(Edit { span: Span { start: at, end: at }, with: br#""cacheScope":"private","# }),
         }
     }
 }
 
 impl Listing {
-    /// `bytes` without the entries of which `keep` says no, and not to be kept for others; `None` when nothing changes.
-    pub fn only(&self, bytes: &[u8], keep: impl Fn(&Listed) -> bool) -> Option<Vec<u8>> {
-        let kept: Vec<bool> = self.entries.iter().map(keep).collect();
-        let mut cuts: Vec<(Span, &[u8])> = Vec::new();
-        for (at, entry) in self.entries.iter().enumerate().filter(|(at, _)| !kept[*at]) {
+    /// What takes out the entries that are not to be `kept`, one of these for each entry, and lets nobody keep the rest for others.
+    pub fn cuts(&self, kept: &[bool]) -> Vec<Edit> {
+        let mut cuts: Vec<Edit> = Vec::new();
+        for (at, entry) in self.entries.iter().enumerate().filter(|(at, _)| kept.get(*at) != Some(&true)) {
             // With the comma before it if one that stays stands before, else with the comma behind it.
-            let before = kept[..at].iter().any(|kept| *kept);
+            let before = kept.iter().take(at).any(|kept| *kept);
             let span = match (before, self.entries.get(at.wrapping_sub(1)), self.entries.get(at + 1)) {
                 (true, Some(last), _) => Span { start: last.span.end, end: entry.span.end },
                 (_, _, Some(next)) => Span { start: entry.span.start, end: next.span.start },
                 _ => entry.span,
             };
-            cuts.push((span, b""));
+            cuts.push(Edit { span, with: b"" });
         }
         cuts.extend(self.scope.edit());
-        edited(bytes, cuts)
+        cuts
     }
 }
 
-/// Bytes with some of their ranges replaced; `None` when there are none.
-fn edited(bytes: &[u8], mut edits: Vec<(Span, &[u8])>) -> Option<Vec<u8>> {
-    edits.sort_by_key(|(span, _)| span.start);
-    if edits.is_empty() {
-        return None;
-    }
+/// A range of bytes, and what takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edit {
+    span: Span,
+    with: &'static [u8],
+}
+
+/// Bytes with edits made, none of which overlaps another.
+pub fn edited(bytes: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
+    edits.sort_by_key(|edit| edit.span.start);
     let mut out = Vec::with_capacity(bytes.len() + 32);
     let mut from = 0;
-    for (span, with) in edits {
+    for Edit { span, with } in edits {
         out.extend_from_slice(bytes.get(from..span.start).unwrap_or_default());
         out.extend_from_slice(with);
         from = span.end;
     }
     out.extend_from_slice(bytes.get(from..).unwrap_or_default());
-    Some(out)
+    out
 }
 
 #[cfg(test)]
@@ -243,7 +259,9 @@ mod tests {
 
     fn only(text: &str, keep: impl Fn(&str) -> bool) -> Option<String> {
         let found = listing(text.as_bytes(), result_of(text.as_bytes()), List::Tools).unwrap();
-        found.only(text.as_bytes(), |entry| keep(&entry.name)).map(|bytes| String::from_utf8(bytes).unwrap())
+        let kept: Vec<bool> = found.entries.iter().map(|entry| keep(&entry.name)).collect();
+        let cuts = found.cuts(&kept);
+        (!cuts.is_empty()).then(|| String::from_utf8(edited(text.as_bytes(), cuts)).unwrap())
     }
 
     #[test]
@@ -268,7 +286,7 @@ mod tests {
         assert_eq!(only(&with(private), |_| true), None);
         assert_eq!(only(&with(""), |_| true), None);
         let read = r#"{"jsonrpc":"2.0","id":1,"result":{"cacheScope":"public","contents":[],"ttlMs":1}}"#.as_bytes();
-        let private = made_private(read, result_of(read)).unwrap().unwrap();
+        let private = edited(read, vec![made_private(read, result_of(read)).unwrap().unwrap()]);
         assert!(std::str::from_utf8(&private).unwrap().contains(r#""cacheScope":"private""#));
     }
 

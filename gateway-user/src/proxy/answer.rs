@@ -9,6 +9,7 @@ use super::{
     connection::{Connection, Next},
     entrance::OF_THE_HOST,
     forward::{Flight, Lost, RAN, unreachable_server},
+    lists::Cut,
     record::{self, OpenCall, Outcome, micros},
     refusal::Refusal,
     stream::Side,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     audit::{Digest, Effect, Kind, Payload},
-    mcp::{self, Message, Response},
+    mcp::{self, Edit, Message, Response},
     wire::{
         http1::{
             BodyDecoder, BodyError, CHUNK_END, Decoded, Framing, LAST_CHUNK, ResponseHead, Rewrite, write_chunk_head, write_response_head,
@@ -43,12 +44,14 @@ pub(super) struct Answered<'a> {
     pub since: Instant,
     pub upstream: Option<SocketAddr>,
     pub tls: Option<&'a record::Tls>,
+    /// What of a list the caller does not see.
+    pub withheld: &'a [String],
 }
 
 impl<'a> Answered<'a> {
     /// The request that is being answered.
     fn own(flight: &'a Flight) -> Self {
-        Answered { seq: flight.seq, call: flight.open.first(), since: flight.started, upstream: flight.reached, tls: flight.tls.as_deref() }
+        Answered { seq: flight.seq, call: flight.open.first(), since: flight.started, upstream: flight.reached, tls: flight.tls.as_deref(), withheld: &[] }
     }
 }
 
@@ -94,13 +97,15 @@ impl Connection {
     ) -> Result<Next, Lost> {
         let body = self.all_of(server, decoder, flight).await?;
         let elsewhere = head.status == 202 && !flight.parked.is_empty();
+        let mut edits = Vec::new();
         if !elsewhere {
             self.unpark(flight);
             match body.is_empty() {
-                true => self.closed(head.status, None, None, flight).await?,
-                false => self.answered_whole(head, &body, flight).await?,
+                true => self.closed(head.status, None, None, &[], flight).await?,
+                false => edits = self.answered_whole(head, &body, flight).await?,
             }
         }
+        let body = if edits.is_empty() { body } else { mcp::edited(&body, edits).into() };
         self.give_whole(head, body, flight).await
     }
 
@@ -128,14 +133,15 @@ impl Connection {
         Ok(if flight.keep_alive { Next::Another } else { Next::Close })
     }
 
-    /// Reads a whole JSON answer strictly, and records it for the calls that it answers.
-    async fn answered_whole(&mut self, head: &ResponseHead, body: &Bytes, flight: &mut Flight) -> Result<(), Lost> {
+    /// Reads a whole JSON answer strictly, and records it for the calls that it answers. Gives what is changed in it for the caller.
+    async fn answered_whole(&mut self, head: &ResponseHead, body: &Bytes, flight: &mut Flight) -> Result<Vec<Edit>, Lost> {
         let max_body = self.worker.shared.config.audit.max_body;
         let payload = match mcp::read(body, &self.worker.shared.reading) {
             Ok(payload) => payload,
             // A failure that says so in its status may be a page for people: no client reads it as a result.
             Err(_) if !(200..300).contains(&head.status) => {
-                return self.closed(head.status, None, Some(Payload::new(body, max_body)), flight).await;
+                self.closed(head.status, None, Some(Payload::new(body, max_body)), &[], flight).await?;
+                return Ok(Vec::new());
             }
             Err(refusal) => {
                 let message = format!("the server's answer was withheld: {}", refusal.message);
@@ -143,17 +149,25 @@ impl Connection {
             }
         };
         let responses: Vec<&Response> = payload.messages().iter().filter_map(response).collect();
+        let mut cut = Cut::default();
         for response in &responses {
             let Some(id) = &response.id else { continue };
-            match flight.open.iter().any(|call| call.id == *id) {
-                true => self.remember(response, flight),
-                false => {
+            match flight.open.iter().find(|call| call.id == *id) {
+                Some(call) => {
+                    self.remember(response, flight);
+                    let more = self.cut(Some(&call.method), response, body, &flight.session).await.map_err(Lost::Answer)?;
+                    cut.edits.extend(more.edits);
+                    cut.withheld.extend(more.withheld);
+                }
+                None => {
                     let message = format!("the server answered a call that was not made (id {id}); the answer was withheld");
                     return Err(Lost::Answer(Refusal { reason: "malformed", ..Refusal::upstream(message, RAN) }));
                 }
             }
         }
-        self.closed(head.status, responses.first().copied(), Some(Payload::of_message(body, max_body)), flight).await
+        let payload = Some(Payload::of_message(body, max_body));
+        self.closed(head.status, responses.first().copied(), payload, &cut.withheld, flight).await?;
+        Ok(cut.edits)
     }
 
     /// Writes the outcome of the flight's own request, as the server gave it. Durable when this returns.
@@ -162,10 +176,11 @@ impl Connection {
         status: u16,
         response: Option<&Response>,
         payload: Option<Payload<'_>>,
+        withheld: &[String],
         flight: &mut Flight,
     ) -> Result<(), Lost> {
-        let seq = flight.seq;
-        self.outcome(Some(status), response, payload, Answered::own(flight), &flight.session, Effect::Closes(seq)).await?;
+        let answered = Answered { withheld, ..Answered::own(flight) };
+        self.outcome(Some(status), response, payload, answered, &flight.session, Effect::Closes(flight.seq)).await?;
         flight.open.clear();
         flight.closed = true;
         Ok(())
@@ -186,6 +201,9 @@ impl Connection {
             None => (None, None, None),
         };
         let took = answered.since.elapsed();
+        if let Some(payload) = &payload {
+            self.worker.shared.rules.usage.gave(&self.attempt(session, None), payload.size(), Instant::now());
+        }
         let outcome = Outcome { status, code, message, is_error, gateway: None, took_us: micros(took) };
         let body = record::Answer {
             request: Some(answered.seq),
@@ -193,6 +211,7 @@ impl Connection {
             session: Some(session),
             call: answered.call,
             outcome,
+            withheld: answered.withheld,
             upstream: self.entrance.as_ref().and(answered.upstream),
             tls: answered.tls,
             payload,
@@ -223,7 +242,7 @@ impl Connection {
             self.give(std::mem::replace(&mut held, pieces)).await?;
         }
         let payload = (digest.size() > 0).then(|| Payload::from_parts(&first, digest, max_body));
-        self.closed(head.status, None, payload, flight).await.map_err(after_head)?;
+        self.closed(head.status, None, payload, &[], flight).await.map_err(after_head)?;
         if framing == Framing::Chunked {
             held.push(Bytes::from_static(LAST_CHUNK));
         }

@@ -111,7 +111,7 @@ async fn stray(worker: &Worker, peer: SocketAddr, source: Option<&Source>, reaso
     worker.shared.metrics.refused(reason);
     tracing::warn!(%peer, reason, "{message}");
     let caller = source.map(|source| source.caller(None));
-    let body = record::Refused { server: None, caller, peer: Some(peer), tls: None, reason, message, http: None, payload: None };
+    let body = record::Refused { server: None, caller, peer: Some(peer), tls: None, reason, message, http: None, denied: None, payload: None };
     let entry = Entry { kind: Kind::Refused, body: record::bytes(&body), effect: Effect::None };
     // The connection is closed whether or not this can be written; the log says itself when it cannot.
     let _ = worker.shared.audit.append(entry, Durability::Sync).await;
@@ -284,7 +284,7 @@ impl Connection {
 
     /// Records and answers a refusal, then closes: what else the client has sent cannot be trusted to begin a request.
     pub(super) async fn refuse(&mut self, refusal: &Refusal, head: Option<&RequestHead>, body: &[u8]) {
-        let record = self.note_refusal(refusal, head, body).await;
+        let record = self.note_refusal(refusal, head, body, None).await;
         let to = head.map_or(Method::Post, |head| head.method.clone());
         let pieces = refusal::answer(refusal, record.as_deref(), &to, false);
         let idle = self.worker.shared.config.limits.idle_timeout;
@@ -294,7 +294,13 @@ impl Connection {
     }
 
     /// Records a refusal; gives the record's name, if it could be written.
-    pub(super) async fn note_refusal(&self, refusal: &Refusal, head: Option<&RequestHead>, body: &[u8]) -> Option<String> {
+    pub(super) async fn note_refusal(
+        &self,
+        refusal: &Refusal,
+        head: Option<&RequestHead>,
+        body: &[u8],
+        denied: Option<&record::Denied<'_>>,
+    ) -> Option<String> {
         let shared = &self.worker.shared;
         shared.metrics.refused(refusal.reason);
         let max_body = shared.config.audit.max_body;
@@ -308,6 +314,7 @@ impl Connection {
                 reason: refusal.reason,
                 message: &refusal.message,
                 http: head.map(|head| HttpRequest::new(head, self.entrance.as_ref())),
+                denied,
                 payload: (!body.is_empty()).then(|| Payload::new(body, max_body)),
             };
             self.record(Kind::Refused, &body, Effect::None).await

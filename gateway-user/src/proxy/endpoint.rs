@@ -66,7 +66,7 @@ impl Connection {
         if let Err(error) = shaken {
             let message = format!("the TLS handshake of a caller of the endpoint failed: {error}");
             let help = "Speak TLS 1.2 or 1.3 and HTTP/1.1 to a name that the endpoint's certificate is for, and trust who signed it.";
-            self.note_refusal(&Refusal::client(400, "tls", message, help), None, &[]).await;
+            self.note_refusal(&Refusal::client(400, "tls", message, help), None, &[], None).await;
             return false;
         }
         self.tls = self.client.tls(record::Tls::of);
@@ -141,7 +141,7 @@ impl Connection {
     ) -> Result<Next, Lost> {
         let body = self.all_of(server, decoder, flight).await?;
         let payload = Payload::new(&body, self.worker.shared.config.audit.max_body);
-        self.closed(head.status, None, Some(payload), flight).await?;
+        self.closed(head.status, None, Some(payload), &[], flight).await?;
         let led = self.entrance.as_ref().and_then(|entrance| entrance.metadata(&body, &flight.target));
         self.give_whole(head, led.unwrap_or(body), flight).await
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::identify::path_of;
@@ -201,14 +201,7 @@ impl Entrance {
 
     /// An `endpoint` event of 2024-11-05 that names a path of the server's, as the path that the caller is to post to.
     pub(super) fn endpoint_event(&self, event: &Event, path: &str) -> Bytes {
-        let mut raw = BytesMut::from("event: endpoint\n");
-        if let Some(id) = &event.id {
-            raw.extend_from_slice(b"id: ");
-            raw.extend_from_slice(id);
-            raw.put_u8(b'\n');
-        }
-        raw.extend_from_slice(format!("data: {}\n\n", self.here(path)).as_bytes());
-        raw.freeze()
+        event.with_data(self.here(path).as_bytes())
     }
 }
 

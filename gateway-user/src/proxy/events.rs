@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     audit::{Effect, Entry, Kind, Payload},
-    mcp::{self, Message, Response},
+    mcp::{self, Edit, Message, Response},
     wire::{
         http1::{BodyDecoder, Decoded, Framing, LAST_CHUNK, Method, ResponseHead},
         sse::{Event, Splitter},
@@ -82,7 +82,7 @@ impl Connection {
             }
         }
         if flight.listening || flight.open.is_empty() && flight.method != Method::Post {
-            self.closed(head.status, None, None, flight).await.map_err(after_head)?;
+            self.closed(head.status, None, None, &[], flight).await.map_err(after_head)?;
         } else if !flight.open.is_empty() && flight.leaving_cancels {
             // 2026-07-28 knows no other connection on which the answer could come.
             let refusal = Refusal::upstream("the server ended its stream of events without an answer", RAN);
@@ -156,9 +156,10 @@ impl Connection {
                 return Err(Refusal { reason: "malformed", ..Refusal::upstream(message, RAN) });
             }
         };
+        let mut edits = Vec::new();
         for message in payload.messages() {
             match message {
-                Message::Response(response) => self.answer_event(status, response, message, data, flight).await?,
+                Message::Response(response) => edits.extend(self.answer_event(status, response, message, data, flight).await?),
                 Message::Request(request) => {
                     let seq = self.said(Some(message), data, flight).await?;
                     shared.sessions.asked(&flight.session, &request.id, seq);
@@ -166,9 +167,13 @@ impl Connection {
                 Message::Notification(_) => self.note(Some(message), data, flight).await?,
             }
         }
+        if !edits.is_empty() {
+            event.raw = event.with_data(&mcp::edited(data, edits));
+        }
         Ok(())
     }
 
+    /// Records an answer. Gives what is changed in it for the caller.
     async fn answer_event(
         &mut self,
         status: u16,
@@ -176,20 +181,30 @@ impl Connection {
         message: &Message,
         data: &[u8],
         flight: &mut Flight,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Vec<Edit>, Refusal> {
         let shared = self.worker.shared.clone();
-        let Some(id) = &response.id else { return self.said(Some(message), data, flight).await.map(drop) };
+        let Some(id) = &response.id else { return self.said(Some(message), data, flight).await.map(|_| Vec::new()) };
         let waiting = match flight.open.iter().position(|call| call.id == *id) {
             Some(at) => Waiting { seq: flight.seq, call: flight.open.remove(at), since: flight.started },
             None => match shared.sessions.answered(&flight.session, id) {
                 Some(waiting) => waiting,
-                // A resumed stream may replay an answer that was given before: on record, and harmless.
-                None => return self.said(Some(message), data, flight).await.map(drop),
+                // A resumed stream may replay an answer that was given before. Whatever it lists, the caller sees no more of it than before.
+                None => {
+                    let cut = self.cut(None, response, data, &flight.session).await?;
+                    return self.said(Some(message), data, flight).await.map(|_| cut.edits);
+                }
             },
         };
         let own = waiting.seq == flight.seq;
         let effect = if own && !flight.open.is_empty() { Effect::None } else { Effect::Closes(waiting.seq) };
         self.remember(response, flight);
+        let cut = match self.cut(Some(&waiting.call.method), response, data, &flight.session).await {
+            Ok(cut) => cut,
+            Err(refusal) => {
+                flight.open.push(waiting.call);
+                return Err(refusal);
+            }
+        };
         let payload = Payload::of_message(data, shared.config.audit.max_body);
         let answered = Answered {
             seq: waiting.seq,
@@ -197,19 +212,20 @@ impl Connection {
             since: waiting.since,
             upstream: flight.reached,
             tls: flight.tls.as_deref(),
+            withheld: &cut.withheld,
         };
         // The status of a stream that was opened for something else says nothing of this call.
         let status = own.then_some(status);
         match self.outcome(status, Some(response), Some(payload), answered, &flight.session, effect).await {
             Ok(_) => {
                 flight.closed |= own && effect != Effect::None;
-                Ok(())
+                Ok(cut.edits)
             }
             Err(Lost::Answer(refusal) | Lost::Cut(refusal) | Lost::Broken(refusal)) => {
                 flight.open.push(waiting.call);
                 Err(refusal)
             }
-            Err(Lost::ClientGone) => Ok(()),
+            Err(Lost::ClientGone) => Ok(Vec::new()),
         }
     }
 

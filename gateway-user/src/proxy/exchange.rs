@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::{
     body::{Body, looks_like_a_message},
     connection::{Connection, Next, Stop},
+    decide::{Decision, Judged},
     forward::Flight,
-    record::{self, Call, Decision, HttpRequest, OpenCall},
-    refusal::Refusal,
+    record::{self, Call, Denied, HttpRequest, OpenCall},
+    refusal::{self, Refusal},
     servers::host_alone,
 };
 use crate::{
@@ -21,8 +22,6 @@ use crate::{
         media::{content_encoding, media_type},
     },
 };
-
-const ALLOWED: Decision = Decision { verdict: "allow", reason: "no policy is configured: every call is recorded and allowed" };
 
 impl Connection {
     /// Reads one request whole, and sees it through.
@@ -129,6 +128,18 @@ impl Connection {
         Err(Stop::Gone)
     }
 
+    /// Answers a call that may not be made, and goes on: it was read to its end. To a caller that waits for the answer here, it is the
+    /// call that has failed, and not HTTP.
+    async fn denied(&mut self, head: &RequestHead, refusal: Refusal, call: Denied<'_>, body: &[u8]) -> Result<Next, Stop> {
+        let record = self.note_refusal(&refusal, Some(head), body, Some(&call)).await;
+        let path = head.target.split('?').next().unwrap_or_default();
+        let is_heard = refusal.id.is_some() && call.batch.is_empty() && !self.worker.shared.sessions.is_endpoint(self.server, path);
+        let refusal = if is_heard && refusal.retry_after.is_none() { Refusal { status: 200, ..refusal } } else { refusal };
+        let pieces = refusal::answer(&refusal, record.as_deref(), &head.method, head.keep_alive);
+        self.client.send(pieces, self.worker.shared.config.limits.idle_timeout).await.map_err(|_| Stop::Gone)?;
+        Ok(if head.keep_alive { Next::Another } else { Next::Close })
+    }
+
     /// The host that a request is for, as its server is to see it.
     pub(super) fn host(&self, head: &RequestHead) -> String {
         match &self.entrance {
@@ -161,6 +172,11 @@ impl Connection {
     ) -> Result<Next, Stop> {
         let messages = payload.messages();
         let open: Vec<OpenCall> = messages.iter().filter_map(open_call).collect();
+        let (call, batch) = Call::all(payload);
+        let Judged { decision, refusal } = self.judge(&body, payload, revision, &session);
+        if let Some(refusal) = refusal {
+            return self.denied(head, refusal, Denied { session: &session, call, batch, decision: &decision }, &body).await;
+        }
         let shared = self.worker.shared.clone();
         let written = {
             let record = record::Request {
@@ -169,17 +185,14 @@ impl Connection {
                 caller: self.caller(),
                 tls: self.tls.as_ref(),
                 http: HttpRequest::new(head, self.entrance.as_ref()),
-                call: matches!(payload, mcp::Payload::Single(_)).then(|| Call::of(&messages[0])),
-                batch: match payload {
-                    mcp::Payload::Single(_) => Vec::new(),
-                    mcp::Payload::Batch(messages) => messages.iter().map(Call::of).collect(),
-                },
+                call,
+                batch,
                 continues: messages.iter().find_map(|message| match message {
                     Message::Response(response) => shared.sessions.question(&session, response.id.as_ref()?),
                     Message::Request(request) => shared.sessions.state_back(request.request_state.as_deref()?),
                     Message::Notification(_) => None,
                 }),
-                decision: ALLOWED,
+                decision: &decision,
                 payload: Some(Payload::of_message(&body, shared.config.audit.max_body)),
             };
             self.record(Kind::Request, &record, if open.is_empty() { Effect::None } else { Effect::Opens }).await
@@ -204,7 +217,8 @@ impl Connection {
 
     /// A GET that opens the server's stream of messages.
     async fn listen(&mut self, head: &RequestHead, session: String, started: Instant) -> Result<Next, Stop> {
-        let mut flight = self.uncalled(head, &Bytes::new(), session, started).await?;
+        let decision = self.allowed("subscriptions/listen", &session)?;
+        let mut flight = self.uncalled(head, &Bytes::new(), session, &decision, started).await?;
         flight.listening = true;
         self.see_through(head, Bytes::new(), flight).await
     }
@@ -212,7 +226,13 @@ impl Connection {
     /// Other HTTP whose body is small or none.
     async fn plain(&mut self, head: &RequestHead, body: Bytes, session: String, started: Instant) -> Result<Next, Stop> {
         let body = if body.is_empty() { self.body(head).await? } else { body };
-        let flight = self.uncalled(head, &body, session, started).await?;
+        let decision = match head.method {
+            // Neither is a caller's doing: it comes before anybody is asked who he is.
+            Method::Options | Method::Get => Decision::unasked("it asks how the server is called, and carries no call"),
+            Method::Delete => self.allowed("subscriptions/listen", &session)?,
+            _ => self.allowed("other", &session)?,
+        };
+        let flight = self.uncalled(head, &body, session, &decision, started).await?;
         self.see_through(head, body, flight).await
     }
 
@@ -231,12 +251,20 @@ impl Connection {
             }
             return self.plain(head, body, session, started).await;
         }
-        let flight = self.uncalled(head, &Bytes::new(), session, started).await?;
+        let decision = self.allowed("other", &session)?;
+        let flight = self.uncalled(head, &Bytes::new(), session, &decision, started).await?;
         self.upload(head, body, flight).await
     }
 
     /// Records a request that carries no call.
-    async fn uncalled(&mut self, head: &RequestHead, body: &[u8], session: String, started: Instant) -> Result<Flight, Stop> {
+    async fn uncalled(
+        &mut self,
+        head: &RequestHead,
+        body: &[u8],
+        session: String,
+        decision: &Decision,
+        started: Instant,
+    ) -> Result<Flight, Stop> {
         let max_body = self.worker.shared.config.audit.max_body;
         let record = record::Request {
             server: &self.config().name,
@@ -247,7 +275,7 @@ impl Connection {
             call: None,
             batch: Vec::new(),
             continues: None,
-            decision: ALLOWED,
+            decision,
             payload: (!body.is_empty()).then(|| Payload::new(body, max_body)),
         };
         let seq = self.record(Kind::Request, &record, Effect::Opens).await?;

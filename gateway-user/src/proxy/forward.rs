@@ -333,6 +333,7 @@ impl Connection {
                 session: Some(&flight.session),
                 call: flight.open.first(),
                 outcome,
+                withheld: &[],
                 upstream: self.entrance.as_ref().and(flight.reached),
                 tls: flight.tls.as_deref(),
                 payload: None,

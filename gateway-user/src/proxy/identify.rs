@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{Anonymous, Authorization, ServerConfig, ServerUrl},
     identity::{How, Identity, NotTaken, TokenError, now, workload},
-    wire::http1::{Method, RequestHead},
+    wire::http1::{Headers, Method, RequestHead},
 };
 
 /// Who makes a request.
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    fn uid(&self) -> Option<u32> {
+    pub(super) fn uid(&self) -> Option<u32> {
         match &self.origin {
             Origin::Capture(origin) => Some(origin.uid),
             Origin::Endpoint { uid, .. } => *uid,
@@ -244,7 +244,7 @@ impl Connection {
         if !scopes.is_empty() {
             body["scopes_supported"] = json!(scopes);
         }
-        let pieces = json_answer(200, &Bytes::from(body.to_string()), None, &head.method, head.keep_alive);
+        let pieces = json_answer(200, &Bytes::from(body.to_string()), Headers::new(), &head.method, head.keep_alive);
         self.client.send(pieces, shared.config.limits.idle_timeout).await.map_err(|_| Stop::Gone)?;
         Ok(if head.keep_alive { Next::Another } else { Next::Close })
     }

@@ -2,7 +2,7 @@
 //!
 //! The path of a connection, in the order of the files: `worker` accepts it, `connection` learns its origin and reads heads,
 //! `identify` finds out whose a
-//! request is, `exchange` reads, decides and records it, `forward` forwards it, `answer` records and gives back what the server says,
+//! request is, `exchange` reads and records it, `decide` says whether it goes on, `forward` forwards it, `answer` records and gives back what the server says,
 //! `events` does so for streams of events.
 //!
 //! There are two ways in. `connection` serves what the kernel redirected, and `secure` shakes hands with such clients; `endpoint` serves
@@ -13,12 +13,14 @@ mod answer;
 mod body;
 mod caller;
 mod connection;
+mod decide;
 mod endpoint;
 mod entrance;
 mod events;
 mod exchange;
 mod forward;
 mod identify;
+mod lists;
 mod metrics;
 mod owners;
 mod record;
@@ -48,6 +50,7 @@ use crate::{
     tls::Tls,
 };
 
+pub use decide::Rules;
 pub use identify::resource;
 pub use metrics::{Metrics, counter, metric};
 pub use owners::Owners;
@@ -66,6 +69,8 @@ pub struct Shared {
     pub tls: Tls,
     /// Who calls.
     pub identities: Arc<Identities>,
+    /// What calls are decided by.
+    pub rules: Rules,
     /// Which server an address belongs to.
     pub servers: Servers,
     /// What is counted.
@@ -86,6 +91,7 @@ impl Shared {
         capture: Option<Capture>,
         tls: Tls,
         identities: Arc<Identities>,
+        rules: Rules,
         owners: Owners,
         audit: Appender,
         workers: usize,
@@ -97,6 +103,7 @@ impl Shared {
             capture,
             tls,
             identities,
+            rules,
             owners,
             audit,
             metrics: Metrics::default(),
@@ -121,6 +128,7 @@ impl Shared {
                     took_us: record::micros(waiting.since.elapsed()),
                     ..record::Outcome::default()
                 },
+                withheld: &[],
                 upstream: None,
                 tls: None,
                 payload: None,

@@ -5,13 +5,14 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{caller::Origin, entrance::Entrance};
+use super::{caller::Origin, decide::Decision, entrance::Entrance};
 use crate::{
     audit::{Digest, Payload, Sha256},
     capture::process::{Fact, Process},
     identity::Identity,
     mcp::{self, Id},
     tls::Session,
+    tools::Definition,
     wire::http1::{Headers, RequestHead},
 };
 
@@ -59,7 +60,7 @@ macro_rules! bodies {
     };
 }
 
-bodies!(Request, Answer, Message, Refused);
+bodies!(Request, Answer, Message, Refused, Tool);
 
 impl<'a> Body<'a> for Connection<'a> {
     fn payload(&self) -> Option<&Payload<'a>> {
@@ -111,15 +112,9 @@ pub(super) struct Request<'a> {
     /// The record that this one goes on from: the server's question that it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continues: Option<u64>,
-    pub decision: Decision,
+    pub decision: &'a Decision,
     #[serde(skip)]
     pub payload: Option<Payload<'a>>,
-}
-
-#[derive(Serialize)]
-pub(super) struct Decision {
-    pub verdict: &'static str,
-    pub reason: &'static str,
 }
 
 /// An answer, before its last bytes leave.
@@ -133,6 +128,9 @@ pub(super) struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<&'a OpenCall>,
     pub outcome: Outcome<'a>,
+    /// What a list named, and the caller may not see.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub withheld: &'a [String],
     /// Which of the server's addresses the gateway chose, for a caller that dialled none of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<SocketAddr>,
@@ -192,8 +190,42 @@ pub(super) struct Refused<'a> {
     pub message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpRequest<'a>>,
+    /// What was asked for, where it could be read and was decided on.
+    #[serde(flatten)]
+    pub denied: Option<&'a Denied<'a>>,
     #[serde(skip)]
     pub payload: Option<Payload<'a>>,
+}
+
+/// A call that was read, and may not be made.
+#[derive(Serialize)]
+pub(super) struct Denied<'a> {
+    pub session: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batch: Vec<Call<'a>>,
+    pub decision: &'a Decision,
+}
+
+/// What a server says a tool is.
+#[derive(Serialize)]
+pub(super) struct Tool<'a> {
+    pub server: &'a str,
+    pub tool: &'a str,
+    pub definition: Sha256,
+    /// Its last definition, if there was another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Sha256>,
+    #[serde(skip)]
+    pub payload: Option<Payload<'a>>,
+}
+
+impl<'a> Tool<'a> {
+    pub(super) fn new(server: &'a str, definition: &'a Definition, before: Option<Sha256>, text: &'a [u8], max_body: usize) -> Self {
+        let payload = Some(Payload::of_message(text, max_body));
+        Tool { server, tool: &definition.name, definition: definition.fingerprint, before, payload }
+    }
 }
 
 /// A connection that carried something other than MCP.
@@ -207,6 +239,8 @@ pub(super) struct Connection<'a> {
     pub sni: Option<&'a str>,
     /// `opened` before a byte passes, `closed` with the counts after.
     pub phase: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<&'a Decision>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -256,6 +290,14 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// What a POST asks: one message, or those of a batch.
+    pub(super) fn all(payload: &'a mcp::Payload) -> (Option<Self>, Vec<Self>) {
+        match payload {
+            mcp::Payload::Single(message) => (Some(Call::of(message)), Vec::new()),
+            mcp::Payload::Batch(messages) => (None, messages.iter().map(Call::of).collect()),
+        }
+    }
+
     pub(super) fn of(message: &'a mcp::Message) -> Self {
         match message {
             mcp::Message::Request(request) => Call {

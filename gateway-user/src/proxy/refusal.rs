@@ -34,11 +34,13 @@ pub(super) struct Refusal {
     pub id: Option<Id>,
     /// How the caller could show who it is: the value of WWW-Authenticate (RFC 9110 section 11.6.1).
     pub challenge: Option<Box<str>>,
+    /// After how many seconds it may be tried again.
+    pub retry_after: Option<u64>,
 }
 
 impl Refusal {
     pub(super) fn client(status: u16, reason: &'static str, message: impl Into<String>, help: &'static str) -> Self {
-        Refusal { side: Side::Client, status, code: -32600, reason, message: message.into().into(), help, id: None, challenge: None }
+        Refusal { side: Side::Client, status, code: -32600, reason, message: message.into().into(), help, id: None, challenge: None, retry_after: None }
     }
 
     pub(super) fn upstream(message: impl Into<String>, help: &'static str) -> Self {
@@ -51,6 +53,7 @@ impl Refusal {
             help,
             id: None,
             challenge: None,
+            retry_after: None,
         }
     }
 
@@ -84,6 +87,7 @@ impl From<mcp::Refusal> for Refusal {
             help: "Send one well-formed JSON-RPC message that can be read in one way only. Nothing was forwarded.",
             id: refusal.id,
             challenge: None,
+            retry_after: None,
         }
     }
 }
@@ -99,25 +103,26 @@ impl From<AppendError> for Refusal {
             help: "Nothing is forwarded without a record. Tell the operator of this host; `/readyz` of the gateway and its log say more.",
             id: None,
             challenge: None,
+            retry_after: None,
         }
     }
 }
 
 /// The answer on the wire: a JSON-RPC error in an HTTP answer.
 pub(super) fn answer(refusal: &Refusal, record: Option<&str>, to: &Method, keep_alive: bool) -> Vec<Bytes> {
-    json_answer(refusal.status, &body(refusal, record), refusal.challenge.as_deref(), to, keep_alive)
+    let mut headers = Headers::new();
+    if let Some(challenge) = &refusal.challenge {
+        headers.push("WWW-Authenticate", challenge.to_string());
+    }
+    if let Some(seconds) = refusal.retry_after.or((refusal.status == 503).then_some(5)) {
+        headers.push("Retry-After", seconds.to_string());
+    }
+    json_answer(refusal.status, &body(refusal, record), headers, to, keep_alive)
 }
 
 /// An answer of the gateway's own.
-pub(super) fn json_answer(status: u16, body: &Bytes, challenge: Option<&str>, to: &Method, keep_alive: bool) -> Vec<Bytes> {
-    let mut headers = Headers::new();
+pub(super) fn json_answer(status: u16, body: &Bytes, mut headers: Headers, to: &Method, keep_alive: bool) -> Vec<Bytes> {
     headers.push("Content-Type", "application/json");
-    if let Some(challenge) = challenge {
-        headers.push("WWW-Authenticate", challenge.to_owned());
-    }
-    if status == 503 {
-        headers.push("Retry-After", "5");
-    }
     let head = ResponseHead {
         status,
         reason: Bytes::from_static(phrase(status).as_bytes()),
@@ -154,6 +159,7 @@ fn phrase(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
         502 => "Bad Gateway",

@@ -54,7 +54,7 @@ impl Connection {
         };
         if let Err(error) = shaken {
             let refusal = self.unshaken(&error);
-            self.note_refusal(&refusal, None, &[]).await;
+            self.note_refusal(&refusal, None, &[], None).await;
             return false;
         }
         self.tls = self.client.tls(|session| record::Tls { sni: hello.name, ..record::Tls::of(session) });
@@ -90,7 +90,7 @@ impl Connection {
     /// Records a refusal that no HTTP answer can tell, and tells it by an alert (RFC 8446 section 6). False, for the caller to end.
     pub(super) async fn turn_away(&mut self, refusal: &Refusal, alert: AlertDescription) -> bool {
         const FATAL: u8 = 2;
-        self.note_refusal(refusal, None, &[]).await;
+        self.note_refusal(refusal, None, &[], None).await;
         let record = Bytes::copy_from_slice(&[0x15, 3, 3, 0, 2, FATAL, alert.into()]);
         if self.client.send(vec![record], self.worker.shared.config.limits.idle_timeout).await.is_ok() && self.client.finish().await.is_ok()
         {

@@ -25,8 +25,12 @@ pub(super) async fn run(connection: &mut Connection, protocol: &'static str, sni
         return connection.refuse(&refusal, None, &[]).await;
     }
     let started = Instant::now();
+    let decision = match connection.allowed("other", &connection.session_of_caller()) {
+        Ok(decision) => decision,
+        Err(refusal) => return connection.refuse(&refusal, None, &[]).await,
+    };
     let opened = {
-        let body = body(connection, protocol, sni, "opened");
+        let body = record::Connection { decision: Some(&decision), ..body(connection, protocol, sni, "opened") };
         connection.record(Kind::Connection, &body, Effect::None).await
     };
     let opened = match opened {
@@ -59,6 +63,7 @@ fn body<'a>(connection: &'a Connection, protocol: &'static str, sni: Option<&'a 
         protocol,
         sni,
         phase,
+        decision: None,
         request: None,
         bytes_up: None,
         bytes_down: None,

@@ -27,6 +27,29 @@ impl Event {
     pub fn kind(&self) -> &[u8] {
         self.event.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(b"message")
     }
+
+    /// The bytes of the same event with other data.
+    pub fn with_data(&self, data: &[u8]) -> Bytes {
+        let mut raw = BytesMut::with_capacity(data.len() + 64);
+        let mut field = |name: &[u8], value: &[u8]| {
+            for part in [name, b": ", value, b"\n"] {
+                raw.extend_from_slice(part);
+            }
+        };
+        if let Some(event) = &self.event {
+            field(b"event", event);
+        }
+        if let Some(id) = &self.id {
+            field(b"id", id);
+        }
+        if let Some(retry) = self.retry {
+            field(b"retry", retry.to_string().as_bytes());
+        }
+        // CR and LF both end a line.
+        data.split(|byte| matches!(byte, b'\r' | b'\n')).for_each(|line| field(b"data", line));
+        raw.extend_from_slice(b"\n");
+        raw.freeze()
+    }
 }
 
 /// Why a stream cannot be split further.
