@@ -33,7 +33,7 @@ pub use keys::{Algorithm, KeySet};
 pub use token::{Claims, Rules, TokenError, Unverified};
 
 /// Who is behind a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Principal {
     /// A person, or a client with a token of its own.
@@ -118,6 +118,21 @@ pub enum Strength {
     SessionLogin,
     /// The request itself carries a proof.
     Token,
+}
+
+impl Strength {
+    /// As it stands in records and policies.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Strength::None => "none",
+            Strength::Declared => "declared",
+            Strength::DeclaredOnInstance => "declared-on-instance",
+            Strength::HostLogin => "host-login",
+            Strength::SessionLogin => "session-login",
+            Strength::Token => "token",
+        }
+    }
 }
 
 /// Who is behind a request, how that was established, and how sure it is. Spelled out once, as it stands in records.
