@@ -12,6 +12,7 @@ use gateway_user::{audit, capture::guard, config};
 
 mod admin;
 mod ca;
+mod definitions;
 mod doctor;
 mod login;
 mod service;
@@ -118,6 +119,9 @@ enum Command {
     /// Make, replace and show the gateway's certificate authority, and let this host trust it
     #[command(subcommand, after_help = ca::EXAMPLES)]
     Ca(ca::Ca),
+    /// List what servers say their tools are, and accept what has changed
+    #[command(subcommand, after_help = definitions::EXAMPLES)]
+    Tools(definitions::Command),
     /// Read and check the audit log
     #[command(subcommand, after_help = AUDIT_EXAMPLES)]
     Audit(Audit),
@@ -255,6 +259,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             return Ok(if status.up { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Ca(command) => return ca::run(command),
+        Command::Tools(command) => return definitions::run(command),
         Command::Audit(Audit::Tail { config: file, dir, last, follow, server, method, json }) => {
             let dir = match dir {
                 Some(dir) => dir,

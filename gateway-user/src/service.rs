@@ -29,7 +29,7 @@ use gateway_user::{
         Identities, instance,
         login::{Hosts, Waiting},
     },
-    policy::{Labeller, PolicySet},
+    policy::{self, Labeller, PolicySet},
     proxy::{self, Owners, Rules, Shared},
     ship::{self, Ship, ShipOptions},
     tls::{Renewed, Tls},
@@ -168,7 +168,10 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
             "records": recovered.records,
         });
         event(&shared, Kind::Start, &start).await?;
-        policies(&shared).await
+        match shared.rules.policies() {
+            Some(set) => policies(&shared, &set).await,
+            None => Ok(()),
+        }
     })?;
     let logins = match socket {
         Some(socket) => control.block_on(logins(&shared, providers, socket))?,
@@ -263,11 +266,11 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
     Ok(Rules::new(policies, labeller, Tools::open(&config.tools.dir)?, usage))
 }
 
-/// Puts the policies in force on record, in full: a decision names only their hash.
-async fn policies(shared: &Shared) -> anyhow::Result<()> {
-    let (Some(policy), Some(set)) = (&shared.config.policy, shared.rules.policies()) else { return Ok(()) };
+/// Puts policies on record, in full: a decision names only their hash.
+async fn policies(shared: &Shared, set: &PolicySet) -> anyhow::Result<()> {
+    let dir = shared.config.policy.as_ref().map(|policy| &policy.dir);
     let sources: Vec<_> = set.sources().iter().map(|(file, text)| json!({ "file": file, "text": text })).collect();
-    event(shared, Kind::Policies, &json!({ "set": set.hash(), "dir": policy.dir, "sources": sources })).await
+    event(shared, Kind::Policies, &json!({ "set": set.hash(), "dir": dir, "sources": sources })).await
 }
 
 /// Keeps up with what vouches for callers.
@@ -364,7 +367,7 @@ async fn tidying(shared: Arc<Shared>) {
 
 /// Keeps up with the files of certificates and keys: they are read anew when they have changed, and on SIGHUP.
 async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
-    let mut refused = String::new();
+    let mut refused = Refused::default();
     loop {
         let at_any_rate = tokio::select! {
             told = hangup.recv() => told.is_some(),
@@ -376,9 +379,7 @@ async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
             on.tls.renew(&on.config, at_any_rate)
         })
         .await;
-        if let Err(error) = shared.rules.tools.refresh() {
-            tracing::error!("what was accepted of tools cannot be read: {error}");
-        }
+        accepted(&shared).await;
         if let Some(policy) = &shared.config.policy {
             reload(&shared, &policy.dir, &mut refused).await;
         }
@@ -396,24 +397,58 @@ async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
     }
 }
 
-/// Takes up policies that have changed. Those that are wrong are told once, in `refused`, and the set that was in force stays.
-async fn reload(shared: &Arc<Shared>, dir: &Path, refused: &mut String) {
-    let (on, of) = (shared.clone(), dir.to_owned());
-    let read = tokio::task::spawn_blocking(move || on.rules.reload(&of).map_err(|errors| errors.to_string())).await;
-    match read {
-        Ok(Ok(None)) => refused.clear(),
-        Ok(Ok(Some(set))) => {
-            refused.clear();
-            tracing::info!(set = set.hash(), dir = %dir.display(), "the policies have changed: calls that begin from now on go by them");
-            if let Err(error) = policies(shared).await {
-                tracing::error!("the policies that are in force now cannot be put on record: {error:#}");
+/// Takes up definitions of tools that were accepted on the command line, and puts that on record.
+async fn accepted(shared: &Shared) {
+    match shared.rules.tools.refresh() {
+        Ok(accepted) => {
+            for one in accepted {
+                tracing::info!(server = one.server, tool = one.tool, by = one.accepted_by, "the tool's new definition was accepted");
+                let written = event(shared, Kind::Tool, &json!(one)).await;
+                if let Err(error) = written {
+                    tracing::error!("that a tool's definition was accepted cannot be put on record: {error:#}");
+                }
             }
         }
-        Ok(Err(errors)) if errors != *refused => {
-            tracing::error!(dir = %dir.display(), "the policies have changed, and cannot be used; the set that was read before stays in force: {errors}");
-            *refused = errors;
+        Err(error) => tracing::error!("what was accepted of tools cannot be read: {error}"),
+    }
+}
+
+/// Policies that could not be taken up, and what was said of that: both once.
+#[derive(Default)]
+struct Refused {
+    sources: Vec<(String, String)>,
+    told: String,
+}
+
+/// Takes up policies that have changed. Of those that cannot be used, the set that was in force stays.
+async fn reload(shared: &Shared, dir: &Path, refused: &mut Refused) {
+    let Some(in_force) = shared.rules.policies() else { return };
+    let told = match policy::sources(dir) {
+        Ok(sources) if sources == in_force.sources() => {
+            *refused = Refused::default();
+            return shared.metrics.policies_outdated(false);
         }
-        Ok(Err(_)) | Err(_) => {}
+        Ok(sources) if sources == refused.sources => return,
+        Ok(sources) => {
+            refused.sources.clone_from(&sources);
+            match PolicySet::from_sources(sources) {
+                Ok(set) => match policies(shared, &set).await {
+                    // On record before the first call is decided by it.
+                    Ok(()) => {
+                        tracing::info!(set = set.hash(), dir = %dir.display(), "the policies have changed: calls that begin from now on go by them");
+                        return shared.rules.enforce(set);
+                    }
+                    Err(error) => format!("they cannot be put on record: {error:#}"),
+                },
+                Err(errors) => errors.to_string(),
+            }
+        }
+        Err(errors) => errors.to_string(),
+    };
+    shared.metrics.policies_outdated(true);
+    if told != refused.told {
+        tracing::error!(dir = %dir.display(), "the policies have changed, and cannot be used; those that were read before stay in force: {told}");
+        refused.told = told;
     }
 }
 

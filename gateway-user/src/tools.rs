@@ -124,6 +124,22 @@ struct Line {
     definition: String,
     #[serde(default)]
     annotations: Annotations,
+    /// Which user of the host accepted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<u32>,
+}
+
+/// A definition that was accepted on the command line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    /// The server's name.
+    pub server: String,
+    /// The tool's name.
+    pub tool: String,
+    /// SHA-256 of the definition, hexadecimal.
+    pub definition: String,
+    /// The user of this host who did it, by number.
+    pub accepted_by: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +219,7 @@ impl Tools {
                 state: State::Seen,
                 definition: hex(&definition.fingerprint),
                 annotations: definition.annotations,
+                by: None,
             });
         }
         if lines.is_empty() {
@@ -215,34 +232,40 @@ impl Tools {
         (news, written)
     }
 
-    /// Takes up what was accepted on the command line since.
+    /// Takes up what was accepted on the command line since it was last looked.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn refresh(&self) -> io::Result<()> {
+    pub fn refresh(&self) -> io::Result<Vec<Accepted>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kept) = kept.as_mut() else { return Ok(()) };
-        let size = kept.file.metadata()?.len();
-        if size == kept.read {
-            return Ok(());
+        let Some(kept) = kept.as_mut() else { return Ok(Vec::new()) };
+        if kept.file.metadata()?.len() == kept.read {
+            return Ok(Vec::new());
         }
-        let mut after = ByServer::new();
-        for line in fs::read_to_string(&kept.path)?.lines() {
+        let text = fs::read_to_string(&kept.path)?;
+        let is_news = |start: usize| u64::try_from(start).is_ok_and(|start| start >= kept.read);
+        let (mut after, mut accepted, mut at) = (ByServer::new(), Vec::new(), 0);
+        for line in text.split_inclusive('\n') {
             // A line that a crash tore says nothing.
-            if let Ok(line) = serde_json::from_str(line) {
+            if let Ok(line) = serde_json::from_str::<Line>(line) {
                 learn(&mut after, &line);
+                if line.state == State::Accepted && is_news(at) {
+                    accepted.push(Accepted { server: line.server, tool: line.tool, definition: line.definition, accepted_by: line.by });
+                }
             }
+            at += line.len();
         }
-        kept.read = size;
+        kept.read = u64::try_from(at).unwrap_or(u64::MAX);
         self.known.store(Arc::new(after));
-        Ok(())
+        Ok(accepted)
     }
 
-    /// Accepts the definitions that a server gives now, of one tool or of all. Gives the names of those that had changed.
+    /// Accepts the definitions that a server gives now, of one tool or of all, for a user of this host. Gives the names of those that had
+    /// changed.
     ///
     /// # Errors
     /// It cannot be written down; then nothing was accepted.
-    pub fn accept(&self, server: &str, tool: Option<&str>) -> io::Result<Vec<String>> {
+    pub fn accept(&self, server: &str, tool: Option<&str>, by: u32) -> io::Result<Vec<String>> {
         let changed =
             |(of, name, known): &(String, String, Known)| of == server && tool.is_none_or(|tool| tool == name) && known.is_changed();
         let lines: Vec<Line> = self
@@ -255,6 +278,7 @@ impl Tools {
                 state: State::Accepted,
                 definition: hex(&known.current),
                 annotations: known.annotations,
+                by: Some(by),
             })
             .collect();
         if let Some(kept) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
@@ -340,10 +364,12 @@ mod tests {
         assert!(restarted.of("clinic", "q").unwrap().is_changed());
 
         // The command line is another process; the running gateway takes it up.
-        assert_eq!(restarted.accept("clinic", Some("x")).unwrap(), Vec::<String>::new());
-        assert_eq!(restarted.accept("clinic", None).unwrap(), ["q"]);
+        assert_eq!(restarted.accept("clinic", Some("x"), 0).unwrap(), Vec::<String>::new());
+        assert_eq!(restarted.accept("clinic", None, 7).unwrap(), ["q"]);
         assert!(tools.of("clinic", "q").unwrap().is_changed());
-        tools.refresh().unwrap();
+        let accepted = tools.refresh().unwrap();
+        assert_eq!((accepted.len(), accepted[0].tool.as_str(), accepted[0].accepted_by), (1, "q", Some(7)));
+        assert_eq!(tools.refresh().unwrap(), [], "told once");
         assert_eq!(
             tools.of("clinic", "q").unwrap(),
             Known { accepted: other.fingerprint, current: other.fingerprint, annotations: Annotations::default() }

@@ -56,6 +56,12 @@ impl Gateway {
         Ok(format!("{}/{path}", self.endpoint.as_ref().context("the gateway has no endpoint")?))
     }
 
+    /// The file of its policies, which is read anew when it changes.
+    #[must_use]
+    pub fn policies(&self) -> PathBuf {
+        self.dir.path().join("policies/site.cedar")
+    }
+
     /// Its configuration file.
     #[must_use]
     pub fn config(&self) -> &Path {

@@ -76,6 +76,7 @@ pub struct Setup<'a> {
     segment: &'static str,
     sections: String,
     identity: Option<String>,
+    policies: Option<String>,
     program: Option<PathBuf>,
     hosts: Option<PathBuf>,
     resolve: &'static str,
@@ -95,6 +96,7 @@ impl<'a> Setup<'a> {
             segment: "4MiB",
             sections: String::new(),
             identity: None,
+            policies: None,
             program: None,
             hosts: None,
             resolve: "30s",
@@ -180,6 +182,13 @@ impl<'a> Setup<'a> {
         self
     }
 
+    /// Decides by these policies, in Cedar.
+    #[must_use]
+    pub fn policies(mut self, cedar: &str) -> Self {
+        self.policies = Some(cedar.into());
+        self
+    }
+
     /// Writes the configuration, brings up the guard if connections are captured, starts the gateway as `nobody`, and waits until it is
     /// ready.
     ///
@@ -210,7 +219,7 @@ impl<'a> Setup<'a> {
         let dir = tempfile::Builder::new().prefix("mcp-gateway-test-").tempdir()?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         let audit = dir.path().join("audit");
-        for own in [&audit, &dir.path().join("identity")] {
+        for own in [&audit, &dir.path().join("identity"), &dir.path().join("tools")] {
             fs::create_dir(own)?;
             if let Some(user) = user {
                 chown(own, Some(user.uid), Some(user.gid))?;
@@ -244,6 +253,13 @@ impl<'a> Setup<'a> {
         if let Some(identity) = &self.identity {
             let home = dir.path().join("identity");
             writeln!(toml, "[identity]\ndir = {home:?}\nsocket = {:?}\n{identity}\n", home.join("control.sock"))?;
+        }
+        writeln!(toml, "[tools]\ndir = {:?}\n", dir.path().join("tools"))?;
+        if let Some(policies) = &self.policies {
+            let home = dir.path().join("policies");
+            fs::create_dir(&home)?;
+            fs::write(home.join("site.cedar"), policies)?;
+            writeln!(toml, "[policy]\ndir = {home:?}\n")?;
         }
         let begin = format!("[audit]\ndir = {audit:?}\nsegment = {:?}", self.segment);
         // A test may bring an [audit] of its own, which then goes on from here.

@@ -24,6 +24,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use thiserror::Error;
 
 pub use crate::audit::Durability;
+use crate::policy::labels::CustomLabel;
 pub use endpoint::EndpointConfig;
 pub use identity::{
     Anonymous, Authorization, ConsoleConfig, IdentityConfig, Introspection, LoginConfig, OidcConfig, SamlConfig, WorkloadConfig,
@@ -51,6 +52,8 @@ pub struct Config {
     pub console: Option<ConsoleConfig>,
     /// What may happen; when absent, every call is recorded and let through.
     pub policy: Option<PolicyConfig>,
+    /// The operator's own facts about arguments.
+    pub labels: Vec<CustomLabel>,
     /// How much of it may happen.
     pub quotas: Vec<QuotaConfig>,
     /// What is known of tools.

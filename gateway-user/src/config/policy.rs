@@ -6,7 +6,10 @@ use super::{
     reader::{Faults, Section},
     value,
 };
-use crate::usage::Limited;
+use crate::{
+    policy::labels::{CustomLabel, Labeller},
+    usage::Limited,
+};
 
 const TOOLS: &str = "/var/lib/mcp-gateway/tools";
 
@@ -86,6 +89,24 @@ pub(super) fn policy(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> P
     let policy = PolicyConfig { dir: section.required(faults, "dir").into() };
     section.finish(faults);
     policy
+}
+
+pub(super) fn label(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> CustomLabel {
+    let text = |text: &str| Ok(text.to_owned());
+    let label = CustomLabel {
+        name: section.required(faults, "name"),
+        pattern: section.required(faults, "pattern"),
+        tool: section.text(faults, "tool"),
+        argument: section.text(faults, "argument"),
+        matches: section.list(faults, "matches", text),
+        misses: section.list(faults, "misses", text),
+    };
+    // Each alone: an error then stands at its own place.
+    if let Err(error) = Labeller::new(std::slice::from_ref(&label)) {
+        faults.add(section.span_of("name"), &section.named("name"), error.to_string());
+    }
+    section.finish(faults);
+    label
 }
 
 pub(super) fn tools(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> ToolsConfig {

@@ -17,8 +17,8 @@ use super::{
 };
 
 const TABLES: &[&str] = &[
-    "capture", "endpoint", "ca", "identity", "console", "policy", "quota", "tools", "server", "limits", "workers", "audit", "kinesis",
-    "admin",
+    "capture", "endpoint", "ca", "identity", "console", "policy", "label", "quota", "tools", "server", "limits", "workers", "audit",
+    "kinesis", "admin",
 ];
 
 pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
@@ -104,6 +104,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     }
 
     let policy = top.table_of(&mut faults, "policy").map(|section| policy::policy(section, &mut faults));
+    let labels = top.tables(&mut faults, "label").into_iter().map(|section| policy::label(section, &mut faults)).collect();
     let tools = policy::tools(top.section(&mut faults, "tools"), &mut faults);
     let servers = servers(&mut top, &mut faults, endpoint.is_some(), &identity);
     let quotas = quotas(&mut top, &mut faults, &servers);
@@ -116,6 +117,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
             identity,
             console,
             policy,
+            labels,
             quotas,
             tools,
             servers,

@@ -46,9 +46,9 @@ use crate::identity::{Identity, Strength};
 pub use arguments::Arguments;
 pub use error::{Fault, PolicyErrors};
 pub use files::{Effect, PolicyInfo};
-pub use labels::Labels;
+pub use labels::{Labeller, Labels};
 pub use schema::SESSION_POLICY;
-pub use set::PolicySet;
+pub use set::{PolicySet, sources};
 
 /// What is decided on, live or read back from a record.
 #[derive(Clone, Copy)]

@@ -30,31 +30,7 @@ impl PolicySet {
     /// # Errors
     /// What cannot be read, and every fault of what can.
     pub fn load(dir: &Path) -> Result<PolicySet, PolicyErrors> {
-        let whole = |file: &Path, message: String, help: &str| {
-            PolicyErrors(vec![Fault { file: file.display().to_string(), at: None, message, help: Some(help.to_owned()) }])
-        };
-        let listed =
-            fs::read_dir(dir).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>());
-        let unread = |file: &Path, error: std::io::Error| {
-            whole(file, format!("cannot be read: {error}"), "policies are UTF-8 text that the gateway's user may read")
-        };
-        let mut paths = listed.map_err(|error| unread(dir, error))?;
-        let is_policy = |path: &Path| path.extension().is_some_and(|end| end == "cedar");
-        paths.retain(|path| is_policy(path) && !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
-        if paths.is_empty() {
-            return Err(whole(
-                dir,
-                "holds no policies, and without one nothing is permitted".into(),
-                "write them in files that end in .cedar",
-            ));
-        }
-        let mut sources = Vec::new();
-        for path in paths {
-            let text = fs::read_to_string(&path).map_err(|error| unread(&path, error))?;
-            let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-            sources.push((name.ok_or_else(|| whole(&path, "is named with bytes that are not UTF-8".into(), "rename it"))?, text));
-        }
-        PolicySet::from_sources(sources)
+        PolicySet::from_sources(sources(dir)?)
     }
 
     /// Of files' names and texts, as [`PolicySet::sources`] gives them and a record keeps them.
@@ -164,6 +140,34 @@ impl PolicySet {
 }
 
 /// What is asked of a rule where a list is filtered; `None` if nothing is.
+/// The names and texts of a directory's policies, by name.
+///
+/// # Errors
+/// What cannot be read.
+pub fn sources(dir: &Path) -> Result<Vec<(String, String)>, PolicyErrors> {
+    let whole = |file: &Path, message: String, help: &str| {
+        PolicyErrors(vec![Fault { file: file.display().to_string(), at: None, message, help: Some(help.to_owned()) }])
+    };
+    let listed = fs::read_dir(dir).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>());
+    let unread = |file: &Path, error: std::io::Error| {
+        whole(file, format!("cannot be read: {error}"), "policies are UTF-8 text that the gateway's user may read")
+    };
+    let mut paths = listed.map_err(|error| unread(dir, error))?;
+    let is_policy = |path: &Path| path.extension().is_some_and(|end| end == "cedar");
+    paths.retain(|path| is_policy(path) && !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
+    if paths.is_empty() {
+        return Err(whole(dir, "holds no policies, and without one nothing is permitted".into(), "write them in files that end in .cedar"));
+    }
+    let mut sources = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).map_err(|error| unread(&path, error))?;
+        let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        sources.push((name.ok_or_else(|| whole(&path, "is named with bytes that are not UTF-8".into(), "rename it"))?, text));
+    }
+    sources.sort();
+    Ok(sources)
+}
+
 fn listed(rule: &Rule) -> Option<Option<&Condition>> {
     match &rule.for_lists {
         Listed::Same => Some(rule.condition.as_ref()),

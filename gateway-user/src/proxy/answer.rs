@@ -51,7 +51,14 @@ pub(super) struct Answered<'a> {
 impl<'a> Answered<'a> {
     /// The request that is being answered.
     fn own(flight: &'a Flight) -> Self {
-        Answered { seq: flight.seq, call: flight.open.first(), since: flight.started, upstream: flight.reached, tls: flight.tls.as_deref(), withheld: &[] }
+        Answered {
+            seq: flight.seq,
+            call: flight.open.first(),
+            since: flight.started,
+            upstream: flight.reached,
+            tls: flight.tls.as_deref(),
+            withheld: &[],
+        }
     }
 }
 

@@ -111,7 +111,8 @@ async fn stray(worker: &Worker, peer: SocketAddr, source: Option<&Source>, reaso
     worker.shared.metrics.refused(reason);
     tracing::warn!(%peer, reason, "{message}");
     let caller = source.map(|source| source.caller(None));
-    let body = record::Refused { server: None, caller, peer: Some(peer), tls: None, reason, message, http: None, denied: None, payload: None };
+    let body =
+        record::Refused { server: None, caller, peer: Some(peer), tls: None, reason, message, http: None, denied: None, payload: None };
     let entry = Entry { kind: Kind::Refused, body: record::bytes(&body), effect: Effect::None };
     // The connection is closed whether or not this can be written; the log says itself when it cannot.
     let _ = worker.shared.audit.append(entry, Durability::Sync).await;

@@ -1,6 +1,6 @@
 //! Whether a call goes on: the tool's definition, the policies in force, and quotas say so, and all of that is in its record.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{num::NonZeroU32, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use serde::{Serialize, Serializer};
@@ -13,7 +13,7 @@ use crate::{
     config::OnToolChange,
     identity::{Identity, now},
     mcp::{self, Id, Message, Revision},
-    policy::{Arguments, Facts, Labeller, PolicyErrors, PolicySet, ProcessFacts, Question, Ruling, Verdict},
+    policy::{Arguments, Facts, Labeller, PolicySet, ProcessFacts, Question, Ruling, Verdict},
     tools::{Known, Tools},
     usage::{Attempt, Exceeded, Usage},
 };
@@ -40,7 +40,7 @@ impl Rules {
     /// With the set in force now.
     #[must_use]
     pub fn new(policies: Option<PolicySet>, labeller: Labeller, tools: Tools, usage: Usage) -> Self {
-        Rules { policies: policies.map(|set| ArcSwap::from_pointee(set)), labeller, tools, usage }
+        Rules { policies: policies.map(ArcSwap::from_pointee), labeller, tools, usage }
     }
 
     /// The set in force.
@@ -49,18 +49,11 @@ impl Rules {
         self.policies.as_ref().map(ArcSwap::load_full)
     }
 
-    /// Reads the policies anew. Gives the set that is in force from now on, if it is another one.
-    ///
-    /// # Errors
-    /// [`PolicyErrors`]; then the set that was in force stays.
-    pub fn reload(&self, dir: &Path) -> Result<Option<Arc<PolicySet>>, PolicyErrors> {
-        let Some(policies) = &self.policies else { return Ok(None) };
-        let read = Arc::new(PolicySet::load(dir)?);
-        if policies.load().hash() == read.hash() {
-            return Ok(None);
+    /// Calls that begin from now on go by this set.
+    pub fn enforce(&self, set: PolicySet) {
+        if let Some(policies) = &self.policies {
+            policies.store(Arc::new(set));
         }
-        policies.store(read.clone());
-        Ok(Some(read))
     }
 }
 
@@ -185,10 +178,19 @@ impl Connection {
             (None, None) => "no policy is configured: every call is recorded and allowed".into(),
         };
         let policies = ruling.map(|ruling| ruling.policies).unwrap_or_default();
-        Judged { decision: Decision { verdict, reason, policies, set, facts }, refusal: refusal.map(|refusal| refusal.answering(asked.id.cloned())) }
+        Judged {
+            decision: Decision { verdict, reason, policies, set, facts },
+            refusal: refusal.map(|refusal| refusal.answering(asked.id.cloned())),
+        }
     }
 
-    pub(super) fn question<'a>(&'a self, method: &'a str, name: Option<&'a str>, arguments: &'a Arguments, facts: &'a Facts) -> Question<'a> {
+    pub(super) fn question<'a>(
+        &'a self,
+        method: &'a str,
+        name: Option<&'a str>,
+        arguments: &'a Arguments,
+        facts: &'a Facts,
+    ) -> Question<'a> {
         Question { identity: self.identity(), server: &self.config().name, method, name, arguments, facts }
     }
 
@@ -244,7 +246,8 @@ impl Connection {
                 denied("hold", format!("{what} on `{server}` by {identity} is held for approval by the policy {by} ({why}){said}"), HELD)
             }
             _ if !ruling.errors.is_empty() => {
-                let message = format!("whether {what} on `{server}` is allowed to {identity} cannot be told, as a policy cannot be evaluated");
+                let message =
+                    format!("whether {what} on `{server}` is allowed to {identity} cannot be told, as a policy cannot be evaluated");
                 Refusal { side: Side::Gateway, ..denied("policy", format!("{message}: {}", ruling.errors.join("; ")), ASK) }
             }
             _ if ruling.policies.is_empty() => denied("policy", format!("no policy permits {what} on `{server}` to {identity}"), ASK),
@@ -256,8 +259,9 @@ impl Connection {
 fn over(exceeded: &Exceeded) -> Refusal {
     // Whole seconds (RFC 9110 section 10.2.3), and not too early.
     let seconds = exceeded.retry_after.as_secs() + u64::from(exceeded.retry_after.subsec_nanos() > 0);
+    let retry_after = NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX));
     let message = format!("{exceeded}; there is room again in {seconds} s");
-    Refusal { code: DENIED, retry_after: Some(seconds), ..Refusal::client(429, "quota", message, LATER) }
+    Refusal { code: DENIED, retry_after, ..Refusal::client(429, "quota", message, LATER) }
 }
 
 impl Facts {

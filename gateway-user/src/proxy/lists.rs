@@ -85,7 +85,10 @@ impl Connection {
         }
         let (news, kept) = shared.rules.tools.seen(server, &definitions);
         if let Err(error) = kept {
-            tracing::error!(server, "what is known of tools cannot be kept: {error}; after a restart, their next definition counts as the first");
+            tracing::error!(
+                server,
+                "what is known of tools cannot be kept: {error}; after a restart, their next definition counts as the first"
+            );
         }
         for (definition, news) in news {
             let before = match news {
@@ -95,7 +98,8 @@ impl Connection {
             if before.is_some() {
                 tracing::warn!(server, tool = definition.name, "the server has changed what it says of its tool");
             }
-            let text = listing.entries.iter().find(|entry| entry.name == definition.name).map(|entry| entry.span.of(data)).unwrap_or_default();
+            let text =
+                listing.entries.iter().find(|entry| entry.name == definition.name).map(|entry| entry.span.of(data)).unwrap_or_default();
             let body = record::Tool::new(server, definition, before, text, shared.config.audit.max_body);
             let entry = Entry { kind: Kind::Tool, body: record::bytes(&body), effect: Effect::None };
             shared.audit.append(entry, Durability::Os).await?;

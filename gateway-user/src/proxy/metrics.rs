@@ -5,7 +5,7 @@ use std::{
     fmt::Write,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,7 @@ pub struct Metrics {
     took_us: AtomicU64,
     buckets: [AtomicU64; BOUNDS.len()],
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    policies_outdated: AtomicBool,
 }
 
 impl Metrics {
@@ -52,6 +53,11 @@ impl Metrics {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
     }
 
+    /// Whether there are policies that have changed and cannot be used.
+    pub fn policies_outdated(&self, are: bool) {
+        self.policies_outdated.store(are, Ordering::Relaxed);
+    }
+
     /// Connections that are open now.
     pub fn open(&self) -> i64 {
         self.open.load(Ordering::Relaxed)
@@ -73,6 +79,8 @@ impl Metrics {
         let answers = load(&self.answers);
         let _ =
             writeln!(page, "{name}_bucket{{le=\"+Inf\"}} {answers}\n{name}_sum {}\n{name}_count {answers}", seconds(load(&self.took_us)));
+        let help = "1 while the policies have changed and cannot be used: those before stay in force.";
+        metric(page, "mcp_gateway_policies_outdated", "gauge", help, u8::from(self.policies_outdated.load(Ordering::Relaxed)));
         let name = "mcp_gateway_refused_total";
         let _ = writeln!(page, "# HELP {name} What was not let through, by reason.\n# TYPE {name} counter");
         for (reason, count) in self.refused.lock().unwrap_or_else(PoisonError::into_inner).iter() {

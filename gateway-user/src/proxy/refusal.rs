@@ -1,5 +1,7 @@
 //! What the gateway itself answers when it does not let something through.
 
+use std::num::NonZeroU32;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::{
@@ -35,12 +37,22 @@ pub(super) struct Refusal {
     /// How the caller could show who it is: the value of WWW-Authenticate (RFC 9110 section 11.6.1).
     pub challenge: Option<Box<str>>,
     /// After how many seconds it may be tried again.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<NonZeroU32>,
 }
 
 impl Refusal {
     pub(super) fn client(status: u16, reason: &'static str, message: impl Into<String>, help: &'static str) -> Self {
-        Refusal { side: Side::Client, status, code: -32600, reason, message: message.into().into(), help, id: None, challenge: None, retry_after: None }
+        Refusal {
+            side: Side::Client,
+            status,
+            code: -32600,
+            reason,
+            message: message.into().into(),
+            help,
+            id: None,
+            challenge: None,
+            retry_after: None,
+        }
     }
 
     pub(super) fn upstream(message: impl Into<String>, help: &'static str) -> Self {
@@ -114,7 +126,7 @@ pub(super) fn answer(refusal: &Refusal, record: Option<&str>, to: &Method, keep_
     if let Some(challenge) = &refusal.challenge {
         headers.push("WWW-Authenticate", challenge.to_string());
     }
-    if let Some(seconds) = refusal.retry_after.or((refusal.status == 503).then_some(5)) {
+    if let Some(seconds) = refusal.retry_after.map(NonZeroU32::get).or((refusal.status == 503).then_some(5)) {
         headers.push("Retry-After", seconds.to_string());
     }
     json_answer(refusal.status, &body(refusal, record), headers, to, keep_alive)

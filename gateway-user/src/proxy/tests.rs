@@ -14,12 +14,15 @@ use futures_channel::oneshot;
 use futures_util::FutureExt;
 use serde_json::Value;
 
-use super::{Owners, Shared, endpoint, upstream::Pool, worker::Worker};
+use super::{Owners, Rules, Shared, endpoint, upstream::Pool, worker::Worker};
 use crate::{
     audit::{Log, Options},
     config,
     identity::Identities,
+    policy::Labeller,
     tls::Tls,
+    tools::Tools,
+    usage::Usage,
 };
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"look"}}"#;
@@ -44,7 +47,8 @@ fn a_fault_in_an_exchange_ends_its_connection_and_closes_its_request_on_record()
     let tls = Tls::new(&config).unwrap();
     let control = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let identities = Identities::new(&config.identity, control.handle().clone()).unwrap().into();
-    let shared = Shared::new(config, None, tls, identities, Owners::default(), log.appender(), 1);
+    let rules = Rules::new(None, Labeller::default(), Tools::default(), Usage::new(Vec::new(), false));
+    let shared = Shared::new(config, None, tls, identities, rules, Owners::default(), log.appender(), 1);
     shared.servers.learn(0, 9, [Ipv4Addr::LOCALHOST.into()]);
 
     let runtime = compio::runtime::Runtime::new().unwrap();
