@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
-use gateway_user::{audit, capture::guard, config};
+use gateway_user::{audit, capture::guard, config, policy::PolicySet};
 
 mod admin;
 mod ca;
@@ -218,6 +218,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(file) => {
             let Some(config) = load(&file)? else { return Ok(ExitCode::FAILURE) };
+            if let Some(Err(errors)) = config.policy.as_ref().map(|policy| PolicySet::load(&policy.dir)) {
+                eprintln!("{errors}");
+                return Ok(ExitCode::FAILURE);
+            }
             let servers = config.servers.iter().map(|server| format!("  {:20} {}\n", server.name, server.url));
             let servers: String = servers.collect();
             let ways = service::ways(&config, None);

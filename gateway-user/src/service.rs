@@ -436,7 +436,8 @@ async fn reload(shared: &Shared, dir: &Path, refused: &mut Refused) {
                     // On record before the first call is decided by it.
                     Ok(()) => {
                         tracing::info!(set = set.hash(), dir = %dir.display(), "the policies have changed: calls that begin from now on go by them");
-                        return shared.rules.enforce(set);
+                        shared.rules.enforce(set);
+                        return shared.metrics.policies_outdated(false);
                     }
                     Err(error) => format!("they cannot be put on record: {error:#}"),
                 },
