@@ -72,21 +72,9 @@ pub(super) enum Applies {
 impl Asked {
     /// With what is read of the context.
     pub(super) fn of(question: &Question<'_>, case: &Case, reads: Reads) -> Result<Self, Fault> {
-        let (action, group) = &ACTION_UIDS[case.action];
-        let mut entities = vec![
-            Entity::new_no_attrs(action.clone(), HashSet::from([group.clone()])),
-            member(&case.principal, principal(question))?,
-            member(
-                &case.resource,
-                named(if case.resource.parents.is_empty() { question.server } else { question.name.unwrap_or_default() }),
-            )?,
-        ];
-        for server in &case.resource.parents {
-            entities.push(Entity::new(server.clone(), named(question.server).into_iter().collect(), HashSet::new())?);
-        }
-        let context = context(question, reads, &mut entities)?;
-        let request =
-            Request::new(case.principal.uid.clone(), action.clone(), case.resource.uid.clone(), Context::from_pairs(context)?, None)?;
+        let (context, entities) = parts(question, case, reads)?;
+        let (principal, (action, _), resource) = (&case.principal.uid, &ACTION_UIDS[case.action], &case.resource.uid);
+        let request = Request::new(principal.clone(), action.clone(), resource.clone(), Context::from_pairs(context)?, None)?;
         Ok(Asked { request, entities: Entities::from_entities(entities, None)? })
     }
 
@@ -100,6 +88,21 @@ impl Asked {
         // A permit is a reason to allow, a forbid one to deny: either is there only if it applies.
         if found.reason().next().is_some() { Applies::Yes } else { Applies::No }
     }
+}
+
+/// The context and the entities. They are not checked against the schema: a test does that for all of them.
+pub(super) fn parts(question: &Question<'_>, case: &Case, reads: Reads) -> Result<(Pairs, Vec<Entity>), Fault> {
+    let (action, group) = &ACTION_UIDS[case.action];
+    let on = if case.resource.parents.is_empty() { question.server } else { question.name.unwrap_or_default() };
+    let mut entities = vec![
+        Entity::new_no_attrs(action.clone(), HashSet::from([group.clone()])),
+        member(&case.principal, principal(question))?,
+        member(&case.resource, named(on))?,
+    ];
+    for server in &case.resource.parents {
+        entities.push(Entity::new_with_tags(server.clone(), named(question.server), [], [])?);
+    }
+    Ok((context(question, reads, &mut entities)?, entities))
 }
 
 fn member(member: &Member, attributes: Pairs) -> Result<Entity, Fault> {

@@ -33,7 +33,7 @@ const VARYING: [&str; 6] = ["labels", "arguments", "numbers", "lists", "session"
 pub(super) struct Reads(u16);
 
 impl Reads {
-    const ALL: Reads = Reads(u16::MAX);
+    pub(super) const ALL: Reads = Reads(u16::MAX);
 
     fn attribute(name: &str) -> Self {
         ATTRIBUTES.iter().position(|known| *known == name).map_or(Reads::ALL, |place| Reads(1 << place))
@@ -67,7 +67,8 @@ impl Reads {
     }
 
     fn operator(&mut self, operator: &str, operand: &Value) {
-        let attribute = || operand.get("attr").and_then(Value::as_str);
+        // `context has process.exe` gives a list, from the outside in.
+        let attribute = || operand.get("attr").and_then(|attr| attr.get(0).unwrap_or(attr).as_str());
         match operator {
             "." | "has" if operand.get("left") == Some(&json!({"Var": "context"})) => {
                 *self = self.with(attribute().map_or(Reads::ALL, Reads::attribute));
@@ -183,7 +184,7 @@ mod tests {
         let ForLists::Weaker(weaker, reads) = weaker.unwrap() else { unreachable!() };
         assert_eq!(reads, named(&["process", "definition_changed"]));
         let left = weaker.to_cedar().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(left.ends_with("when { context.process has uid } unless { context.definition_changed };"), "{left}");
+        assert!(left.ends_with("when { (context.process has uid) && (!context.definition_changed) };"), "{left}");
         let same = for_lists(&policy("permit(principal, action, resource) when { context.weekday < 6 };")).unwrap();
         assert!(matches!(same, ForLists::Same));
         let unknown = for_lists(&policy("forbid(principal, action, resource) when { context.person.calls > 3 };")).unwrap();
