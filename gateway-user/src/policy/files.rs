@@ -171,7 +171,11 @@ impl Reader {
         let policy = policy.new_id(PolicyId::new(&id));
         let Ok(set) = cedar_policy::PolicySet::from_policies([policy.clone()]) else { return };
         let found = self.validator.validate(&set, ValidationMode::Strict);
-        self.faults.extend(found.validation_errors().map(|error| diagnosed(file, text, offset, error)));
+        let mut faults: Vec<Fault> = found.validation_errors().map(|error| diagnosed(file, text, offset, error)).collect();
+        // Cedar says it for each action that the policy is about, in no order: once is enough.
+        faults.sort_by(|one, other| (one.at, &one.message).cmp(&(other.at, &other.message)));
+        faults.dedup_by_key(|fault| fault.at);
+        self.faults.extend(faults);
         self.warnings.extend(found.validation_warnings().map(|warning| diagnosed(file, text, offset, warning)));
 
         let reads = reads::of(&policy);
