@@ -26,6 +26,7 @@ use gateway_user::{
         login::{Login, Logins},
         now,
     },
+    outbound::Outbound,
 };
 use serde_json::{Value, json};
 
@@ -99,7 +100,7 @@ fn identity(c: &mut Criterion) {
     );
     let config = config::parse("bench", &toml).unwrap();
     let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let issuers = Arc::new(Issuers::new(&config.identity.oidc, control.handle().clone()).unwrap());
+    let issuers = Arc::new(Issuers::new(&config.identity.oidc, &Outbound::default(), control.handle().clone()).unwrap());
     let one = issuers.all()[0].clone();
     control.block_on(one.ask(Instant::now())).unwrap();
     let resource = ["https://mcp.example/mcp".to_owned()];

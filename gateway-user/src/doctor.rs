@@ -13,6 +13,7 @@ use gateway_user::{
     config::{Anonymous, Authorization, Config, ServerConfig, WorkloadConfig},
     console,
     identity::{Algorithm, Issuer, Known, TokenError, Unverified, now, saml::Idp, secret},
+    outbound::Outbound,
 };
 use openidconnect::http;
 use serde::Serialize;
@@ -69,7 +70,7 @@ pub(crate) fn run(config: &Config, token: bool, json: bool) -> anyhow::Result<Ex
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut issuers = Vec::new();
     for settings in &config.identity.oidc {
-        match Issuer::new(settings) {
+        match Issuer::new(settings, &Outbound::default()) {
             Ok(issuer) => {
                 runtime.block_on(examine(&issuer, &mut report));
                 issuers.push(issuer);

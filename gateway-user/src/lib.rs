@@ -11,6 +11,7 @@ pub mod console;
 pub mod control;
 pub mod identity;
 pub mod mcp;
+pub mod outbound;
 pub mod policy;
 pub mod proxy;
 pub mod ship;

@@ -29,6 +29,7 @@ use gateway_user::{
         Identities, instance,
         login::{Hosts, Waiting},
     },
+    outbound::Outbound,
     policy::{self, Labeller, PolicySet},
     proxy::{self, Owners, Rules, Shared},
     ship::{self, Ship, ShipOptions},
@@ -122,6 +123,10 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let providers = console::load(&config)?;
     let capture = config.capture.as_ref().map(|settings| Capture::open(&settings.pins)).transpose()?;
     let kernel_log = capture.as_ref().map(Capture::kernel_log).transpose()?;
+    let outbound = match &capture {
+        Some(capture) => Outbound::past(Arc::new(capture.exempter()?)),
+        None => Outbound::default(),
+    };
     let options =
         Options { segment_size: config.audit.segment, max_total_bytes: config.audit.max_total, ..Options::new(&config.audit.dir) };
     let (log, recovered) = Log::open(options)?;
@@ -133,7 +138,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     }
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let control = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let identities = Arc::new(Identities::new(&config.identity, control.handle().clone())?);
+    let identities = Arc::new(Identities::new(&config.identity, &outbound, control.handle().clone())?);
     let owners = if config.identity.is_configured() {
         let dir = &config.identity.dir;
         Owners::open(dir)
@@ -203,7 +208,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         let resolving = tokio::spawn(resolving(shared.clone()));
         let tidying = tokio::spawn(tidying(shared.clone()));
         let renewing = tokio::spawn(renewing(shared.clone(), signal(SignalKind::hangup())?));
-        let vouching = vouching(&shared.identities);
+        let vouching = vouching(&shared.identities, &outbound);
         let kernel = kernel_log.map(|log| tokio::spawn(kernel_messages(log)));
         let ship = match &shared.config.kinesis {
             None => None,
@@ -211,6 +216,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
                 let options = ShipOptions {
                     region: kinesis.region.clone(),
                     endpoint_url: kinesis.endpoint_url.clone(),
+                    outbound: outbound.clone(),
                     ..ShipOptions::new(&shared.config.audit.dir, log.log_id().clone(), &kinesis.stream)
                 };
                 Some(ship::start(options, log.committed()).await?)
@@ -274,11 +280,11 @@ async fn policies(shared: &Shared, set: &PolicySet) -> anyhow::Result<()> {
 }
 
 /// Keeps up with what vouches for callers.
-fn vouching(identities: &Arc<Identities>) -> Vec<JoinHandle<()>> {
+fn vouching(identities: &Arc<Identities>, outbound: &Outbound) -> Vec<JoinHandle<()>> {
     let issuers = &identities.issuers;
     let mut tasks: Vec<_> = issuers.all().iter().map(|issuer| tokio::spawn(issuers.clone().keep_up(issuer.clone()))).collect();
     if identities.workloads.wants_role() {
-        tasks.push(tokio::spawn(instance::keep_up(identities.clone())));
+        tasks.push(tokio::spawn(instance::keep_up(identities.clone(), outbound.clone())));
     }
     tasks
 }

@@ -253,6 +253,11 @@ impl<K: Plain, V: Plain> Map<K, V> {
         Ok(Self { fd, types: PhantomData })
     }
 
+    /// The same map, by a descriptor of its own.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()?, types: PhantomData })
+    }
+
     fn attr(&self, key: *const K, value: u64, flags: u64) -> ElementAttr {
         ElementAttr { map: number(self.fd.as_fd()), pad: 0, key: address(key), value, flags }
     }

@@ -159,6 +159,16 @@ impl Capture {
         self.exempt.set(&fd.as_raw_fd(), &SocketMark { set: 1 }).map_err(CaptureError::map("exempt an upstream socket"))
     }
 
+    /// [`Capture::exempt`], to be kept by whoever opens connections of the gateway's own. It holds the map by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::Map`] if no descriptor is left.
+    pub fn exempter(&self) -> Result<impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static, CaptureError> {
+        let exempt = self.exempt.try_clone().map_err(CaptureError::map("hold the map of exempt sockets twice"))?;
+        Ok(move |fd: BorrowedFd<'_>| exempt.set(&fd.as_raw_fd(), &SocketMark { set: 1 }))
+    }
+
     /// Says where the gateway of this network namespace listens: a port on 127.0.0.1, and one on ::1. Counts as a heartbeat.
     ///
     /// # Errors

@@ -4,15 +4,15 @@ use std::{future::Future, path::Path, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_rustls::HttpsConnector;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse, http};
 use thiserror::Error;
 
-use crate::tls::{self, TlsConfigError};
+use crate::{
+    outbound::{Dial, Outbound},
+    tls::{self, TlsConfigError},
+};
 
 /// A discovery document or a set of keys is a few KiB.
 const MAX_BYTES: usize = 1 << 20;
@@ -46,7 +46,7 @@ pub enum FetchError {
 
 /// A client of identity providers.
 pub struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Dial>, Full<Bytes>>,
     tls_only: bool,
 }
 
@@ -55,10 +55,9 @@ impl Http {
     ///
     /// # Errors
     /// [`TlsConfigError`]: they cannot be read.
-    pub fn new(ca_file: Option<&Path>, tls_only: bool) -> Result<Self, TlsConfigError> {
+    pub fn new(outbound: &Outbound, ca_file: Option<&Path>, tls_only: bool) -> Result<Self, TlsConfigError> {
         let config = tls::trusting(ca_file)?.with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
-        Ok(Http { client: Client::builder(TokioExecutor::new()).build(connector), tls_only })
+        Ok(Http { client: Client::builder(TokioExecutor::new()).build(outbound.https(config)), tls_only })
     }
 
     /// Asks once.

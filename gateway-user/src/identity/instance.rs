@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use aws_config::{imds, provider_config::ProviderConfig};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use super::Identities;
+use crate::outbound::Outbound;
 
 /// A role can be taken away from a running instance.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -13,9 +13,8 @@ const REFRESH: Duration = Duration::from_secs(60);
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/";
 
 /// Keeps up with the role, for as long as the gateway runs. While it cannot be asked, no workload that depends on it is known.
-pub async fn keep_up(identities: Arc<Identities>) {
-    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
-    let provider = ProviderConfig::default().with_http_client(http);
+pub async fn keep_up(identities: Arc<Identities>, outbound: Outbound) {
+    let provider = ProviderConfig::default().with_http_client(outbound.aws());
     let client = imds::Client::builder().configure(&provider).build();
     let mut before = None;
     loop {

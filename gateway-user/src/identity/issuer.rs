@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     config::{Introspection, OidcConfig},
+    outbound::Outbound,
     tls::TlsConfigError,
 };
 
@@ -160,10 +161,10 @@ impl Issuer {
     ///
     /// # Errors
     /// [`SetupError`]
-    pub fn new(config: &OidcConfig) -> Result<Self, SetupError> {
+    pub fn new(config: &OidcConfig, outbound: &Outbound) -> Result<Self, SetupError> {
         let idp = || config.name.clone();
         let url = IssuerUrl::new(config.issuer.clone()).map_err(|_| SetupError::Issuer { idp: idp(), issuer: config.issuer.clone() })?;
-        let http = Http::new(config.ca_file.as_deref(), url.url().scheme() == "https")
+        let http = Http::new(outbound, config.ca_file.as_deref(), url.url().scheme() == "https")
             .map_err(|source| SetupError::Tls { idp: idp(), source: Box::new(source) })?;
         let issuer = Issuer {
             rules: config.into(),
@@ -342,8 +343,8 @@ impl Issuers {
     ///
     /// # Errors
     /// [`SetupError`]
-    pub fn new(config: &[OidcConfig], runtime: tokio::runtime::Handle) -> Result<Self, SetupError> {
-        let issuers = config.iter().map(|config| Issuer::new(config).map(Arc::new)).collect::<Result<_, _>>()?;
+    pub fn new(config: &[OidcConfig], outbound: &Outbound, runtime: tokio::runtime::Handle) -> Result<Self, SetupError> {
+        let issuers = config.iter().map(|config| Issuer::new(config, outbound).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Issuers { issuers, runtime, generation: AtomicU64::new(0) })
     }
 

@@ -23,7 +23,7 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::config::IdentityConfig;
+use crate::{config::IdentityConfig, outbound::Outbound};
 
 pub use cache::{NotTaken, TokenCache, now};
 pub use claims::{ClaimError, ClaimPath};
@@ -230,9 +230,9 @@ impl Identities {
     ///
     /// # Errors
     /// [`SetupError`]
-    pub fn new(config: &IdentityConfig, runtime: tokio::runtime::Handle) -> Result<Self, SetupError> {
+    pub fn new(config: &IdentityConfig, outbound: &Outbound, runtime: tokio::runtime::Handle) -> Result<Self, SetupError> {
         Ok(Identities {
-            issuers: Arc::new(Issuers::new(&config.oidc, runtime)?),
+            issuers: Arc::new(Issuers::new(&config.oidc, outbound, runtime)?),
             logins: Arc::default(),
             workloads: workload::Workloads::new(&config.workloads),
             nobody: Arc::new(Identity::nobody()),

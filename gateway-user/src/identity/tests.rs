@@ -18,7 +18,10 @@ use super::{
     FetchError, How, Http, Identity, KeySet, Principal, Rules, Strength,
     token::{Claims, TokenError, Unverified},
 };
-use crate::wire::corpus::{self, Block};
+use crate::{
+    outbound::Outbound,
+    wire::corpus::{self, Block},
+};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -270,7 +273,7 @@ fn a_person_is_the_issuers_subject_and_no_name_or_address() {
 
 #[test]
 fn what_an_https_issuer_says_of_keys_elsewhere_is_not_fetched_in_the_clear() {
-    let http = Http::new(None, true).unwrap();
+    let http = Http::new(&Outbound::default(), None, true).unwrap();
     let request = openidconnect::http::Request::get("http://127.0.0.1:9/keys").body(Vec::new()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let refused = runtime.block_on(http.fetch(request)).unwrap_err();

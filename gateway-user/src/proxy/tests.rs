@@ -19,6 +19,7 @@ use crate::{
     audit::{Log, Options},
     config,
     identity::Identities,
+    outbound::Outbound,
     policy::Labeller,
     tls::Tls,
     tools::Tools,
@@ -46,8 +47,8 @@ fn a_fault_in_an_exchange_ends_its_connection_and_closes_its_request_on_record()
     let (log, _) = Log::open(options).unwrap();
     let tls = Tls::new(&config).unwrap();
     let control = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let identities = Identities::new(&config.identity, control.handle().clone()).unwrap().into();
     let rules = Rules::new(None, Labeller::default(), Tools::default(), Usage::new(Vec::new(), false));
+    let identities = Identities::new(&config.identity, &Outbound::default(), control.handle().clone()).unwrap().into();
     let shared = Shared::new(config, None, tls, identities, rules, Owners::default(), log.appender(), 1);
     shared.servers.learn(0, 9, [Ipv4Addr::LOCALHOST.into()]);
 

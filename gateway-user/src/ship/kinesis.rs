@@ -8,7 +8,6 @@ use aws_sdk_kinesis::{
     primitives::Blob,
     types::PutRecordsRequestEntry,
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use super::{ShipError, ShipOptions};
 
@@ -21,12 +20,11 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn new(options: &ShipOptions) -> Result<Client, ShipError> {
-        let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
         let timeouts = TimeoutConfig::builder()
             .operation_timeout(options.timeout)
             .connect_timeout(options.timeout.min(std::time::Duration::from_secs(5)));
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
+            .http_client(options.outbound.aws())
             // Trying again is the shipper's work: it knows what the order allows.
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

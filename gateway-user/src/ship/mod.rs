@@ -21,7 +21,10 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-use crate::audit::{Committed, LogId};
+use crate::{
+    audit::{Committed, LogId},
+    outbound::Outbound,
+};
 
 pub use metrics::Metrics;
 
@@ -51,6 +54,8 @@ pub struct ShipOptions {
     pub timeout: Duration,
     /// The longest pause before a request is sent again.
     pub max_backoff: Duration,
+    /// How it is reached.
+    pub outbound: Outbound,
 }
 
 impl ShipOptions {
@@ -69,6 +74,7 @@ impl ShipOptions {
             linger: Duration::from_millis(200),
             timeout: Duration::from_secs(15),
             max_backoff: Duration::from_secs(30),
+            outbound: Outbound::default(),
         }
     }
 }
