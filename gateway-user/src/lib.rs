@@ -9,6 +9,7 @@ pub mod capture;
 pub mod config;
 pub mod console;
 pub mod control;
+pub mod credential;
 pub mod identity;
 pub mod mcp;
 pub mod outbound;

@@ -237,7 +237,7 @@ fn skew(text: &str) -> Result<Duration, String> {
 }
 
 /// RFC 6749 section 3.3.
-fn scope(text: &str) -> Result<String, String> {
+pub(super) fn scope(text: &str) -> Result<String, String> {
     let is_token = !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
     if is_token { Ok(text.to_owned()) } else { Err(format!("expected a scope, without spaces and quotes, got \"{text}\"")) }
 }
@@ -245,8 +245,7 @@ fn scope(text: &str) -> Result<String, String> {
 /// An issuer is an https URL (OpenID Connect Discovery 1.0 section 3); on this host itself it may do without TLS.
 fn issuer_url(text: &str) -> Result<ServerUrl, String> {
     let url = ServerUrl::parse(text)?;
-    let here = url.host == "localhost" || url.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if !url.tls && !here {
+    if !url.tls && !value::is_this_host(&url.host) {
         return Err(format!("expected an https:// URL, got `{text}`: whoever is on the way could give keys of his own"));
     }
     if url.path.contains('?') {

@@ -13,6 +13,7 @@
 //! Everything but the servers has a default that a small site can live with. An unknown key is an error with a suggestion;
 //! every error is reported, not only the first, each with file, line, key and what was expected.
 
+mod credential;
 mod endpoint;
 mod identity;
 mod policy;
@@ -24,13 +25,17 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use thiserror::Error;
 
 pub use crate::audit::Durability;
-use crate::policy::labels::CustomLabel;
+pub use credential::{
+    AssumeRole, ClientAuth, CredentialConfig, Grant, OAuthConfig, Place, SecretSource, SessionTag, SigV4Config, StaticConfig,
+};
 pub use endpoint::EndpointConfig;
 pub use identity::{
     Anonymous, Authorization, ConsoleConfig, IdentityConfig, Introspection, LoginConfig, OidcConfig, SamlConfig, WorkloadConfig,
 };
 pub use policy::{OnToolChange, Per, PolicyConfig, QuotaConfig, Rate, ToolsConfig};
 pub use value::ServerUrl;
+
+use crate::policy::labels::CustomLabel;
 
 /// A gateway that has shown no life for longer is hung.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -146,6 +151,8 @@ pub struct ServerConfig {
     pub on_tool_change: OnToolChange,
     /// How a server of an `https` URL is recognised.
     pub tls: TlsConfig,
+    /// With whose credentials calls reach it.
+    pub credential: CredentialConfig,
 }
 
 /// What a server's certificate is checked against, and what the server is shown.

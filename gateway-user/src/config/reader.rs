@@ -12,7 +12,7 @@ use crate::capture::CANARY_SERVER;
 use super::{
     AdminConfig, Anonymous, AuditConfig, Authorization, CaConfig, CaptureConfig, CertificateFiles, Config, Durability, Errors, Fault,
     HEARTBEAT, IdentityConfig, KinesisConfig, Limits, OnToolChange, Other, QuotaConfig, RESOLVE, ServerConfig, TlsConfig, WorkersConfig,
-    endpoint, identity, policy,
+    credential, endpoint, identity, policy,
     value::{self, ServerUrl},
 };
 
@@ -161,14 +161,17 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: boo
         let (anonymous, authorization, allow_groups) = who(&mut section, faults, identity);
         let changes = [("allow", OnToolChange::Allow), ("hold", OnToolChange::Hold), ("deny", OnToolChange::Deny)];
         let on_tool_change = section.choice(faults, "on_tool_change", &changes);
-        let tls = tls(&mut section, faults, url.as_ref().is_none_or(|url| url.tls));
+        let is_https = url.as_ref().is_none_or(|url| url.tls);
+        let mut tls = tls(&mut section, faults, is_https);
+        let credential = credential::read(&mut section, faults, &mut tls, is_https);
         let (span, name_span) = (section.span_of("url"), section.span_of("name"));
         section.finish(faults);
         if let Some(url) = url {
             if let Some(same) = servers.iter().find(|server| server.url == url) {
                 faults.add(span, "server.url", format!("`{}` has this URL already: one server has one table", same.name));
             }
-            let server = ServerConfig { name, url, other, durability, anonymous, authorization, allow_groups, on_tool_change, tls };
+            let server =
+                ServerConfig { name, url, other, durability, anonymous, authorization, allow_groups, on_tool_change, tls, credential };
             if server.id() == CANARY_SERVER || servers.iter().any(|other| other.id() == server.id() && other.name != server.name) {
                 let message = format!("`{}` has the same number in the kernel as another name: choose another", server.name);
                 faults.add(name_span, "server.name", message);

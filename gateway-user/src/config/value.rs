@@ -119,3 +119,8 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     };
     number.checked_mul(1 << shift).filter(|size| *size > 0).ok_or_else(bad)
 }
+
+/// Whether a host, without brackets, is this one by its name: what is sent there leaves no wire to listen on.
+pub(super) fn is_this_host(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
