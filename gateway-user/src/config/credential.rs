@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    CertificateFiles, TlsConfig,
+    CertificateFiles, IdentityConfig, TlsConfig,
     identity::scope,
     reader::{Faults, Section},
     value,
@@ -162,13 +162,19 @@ const TAGS: [(&str, SessionTag); 3] = [("person", SessionTag::Person), ("groups"
 const KINDS: &str = "\"none\", \"static\", \"oauth\", \"sigv4\" or \"mtls\"";
 
 /// Reads the `credential` of a server; a client certificate that it names goes to `tls`.
-pub(super) fn read(server: &mut Section<'_, '_>, faults: &mut Faults<'_>, tls: &mut TlsConfig, is_https: bool) -> CredentialConfig {
+pub(super) fn read(
+    server: &mut Section<'_, '_>,
+    faults: &mut Faults<'_>,
+    tls: &mut TlsConfig,
+    is_https: bool,
+    identity: &IdentityConfig,
+) -> CredentialConfig {
     let Some(mut section) = server.table_of(faults, "credential") else { return CredentialConfig::Callers };
     let kind = section.required(faults, "kind");
     let read = match kind.as_str() {
         "none" => Some(CredentialConfig::None),
         "static" => fixed(&mut section, faults).map(CredentialConfig::Static),
-        "oauth" => oauth(&mut section, faults).map(|config| CredentialConfig::OAuth(Box::new(config))),
+        "oauth" => oauth(&mut section, faults, identity).map(|config| CredentialConfig::OAuth(Box::new(config))),
         "sigv4" => Some(CredentialConfig::SigV4(sigv4(&mut section, faults))),
         "mtls" => {
             mtls(&mut section, faults, tls, is_https);
@@ -242,7 +248,7 @@ fn secret(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Secr
     file.or(env).or(kept).or(parameter)
 }
 
-fn oauth(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<OAuthConfig> {
+fn oauth(section: &mut Section<'_, '_>, faults: &mut Faults<'_>, identity: &IdentityConfig) -> Option<OAuthConfig> {
     let token_url = if section.has("token_url") {
         section.parsed(faults, "token_url", token_url)
     } else {
@@ -267,6 +273,10 @@ fn oauth(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<OAuth
     };
     let grants = [("client-credentials", Grant::ClientCredentials), ("token-exchange", Grant::TokenExchange)];
     let grant = section.choice(faults, "grant", &grants);
+    if grant == Grant::TokenExchange && identity.oidc.is_empty() {
+        let message = "callers' tokens are exchanged, and none could be for the gateway: add [[identity.oidc]]";
+        faults.add(section.span_of("grant"), &section.named("grant"), message.into());
+    }
     let auth = section.choice(faults, "auth", &[("basic", ClientAuth::Basic), ("post", ClientAuth::Post)]);
     let scopes = section.list(faults, "scopes", scope);
     let (resource, audience) = (section.parsed(faults, "resource", resource), section.text(faults, "audience"));

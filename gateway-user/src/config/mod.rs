@@ -296,4 +296,6 @@ pub fn load(path: &std::path::Path) -> Result<Config, Errors> {
 }
 
 #[cfg(test)]
+mod credential_tests;
+#[cfg(test)]
 mod tests;

@@ -163,7 +163,7 @@ fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: boo
         let on_tool_change = section.choice(faults, "on_tool_change", &changes);
         let is_https = url.as_ref().is_none_or(|url| url.tls);
         let mut tls = tls(&mut section, faults, is_https);
-        let credential = credential::read(&mut section, faults, &mut tls, is_https);
+        let credential = credential::read(&mut section, faults, &mut tls, is_https, identity);
         let (span, name_span) = (section.span_of("url"), section.span_of("name"));
         section.finish(faults);
         if let Some(url) = url {

@@ -218,14 +218,17 @@ impl Pattern {
         }
     }
 
-    /// After backslashes. Those of the pattern itself are the hard case: each stands there at least once, and more often where it is escaped.
+    /// After backslashes.
     fn escaped(&self, index: usize, text: &[u8]) -> Found {
-        let run = text.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+        let run_of = |most: usize| text.iter().take(most).take_while(|byte| **byte == b'\\').count();
         if self.text[index] == b'\\' {
-            // How many belong to this one, so that as many are left as the pattern has right after it.
-            let following = self.text[index + 1..].iter().take_while(|byte| **byte == b'\\').count();
-            return if run == text.len() && run < BACKSLASHES { Found::Perhaps } else { Found::Yes(run.saturating_sub(following).max(1)) };
+            // The first of several takes what is escape, so that one is left for each of the others.
+            let others = self.text[index + 1..].iter().take_while(|byte| **byte == b'\\').count();
+            let most = (others + 1) * (BACKSLASHES + 1);
+            let run = run_of(most);
+            return if run == text.len() && run < most { Found::Perhaps } else { Found::Yes(run.saturating_sub(others).max(1)) };
         }
+        let run = run_of(BACKSLASHES);
         match text.get(run) {
             None => Found::Perhaps,
             Some(b'u') => match (self.unicode(index, &text[run + 1..], run + 1), self.fits(index, b'u')) {

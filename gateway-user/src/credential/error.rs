@@ -34,14 +34,6 @@ pub enum Problem {
     /// It cannot be asked now.
     #[error("cannot be asked now: {0}. Try again later")]
     Unreachable(String),
-    /// It could not be asked for so long that what it said last does not count any more.
-    #[error("could not be asked for {age} s, and what it said before is not used after so long: {cause}. Try again later")]
-    Stale {
-        /// Seconds since it last confirmed the credential.
-        age: u64,
-        /// What came of the last attempt.
-        cause: String,
-    },
     /// An authorization server gave no token (RFC 6749 section 5.2).
     #[error("gave no token: `{code}`. What the gateway asks it for, and as whom, stands in the server's `credential`")]
     Refused {
@@ -80,7 +72,6 @@ impl Problem {
             Problem::Denied(_) => "denied",
             Problem::Unusable(_) => "unusable",
             Problem::Unreachable(_) => "unreachable",
-            Problem::Stale { .. } => "stale",
             Problem::Refused { .. } => "refused",
             Problem::Subject { .. } => "subject",
             Problem::NoToken => "no-token",

@@ -77,6 +77,15 @@ impl Held {
         Held::Query(Placed { name: name.into(), value, echoes: Echoes::of(&[secret.expose()]) })
     }
 
+    /// Whether it is a copy of this one.
+    #[must_use]
+    pub fn is(&self, other: &Held) -> bool {
+        match (self, other) {
+            (Held::Field(one), Held::Field(other)) | (Held::Query(one), Held::Query(other)) => one.value.is(&other.value),
+            _ => false,
+        }
+    }
+
     /// What the request becomes, signed last over what is sent. Every credential of the caller's is dropped, see [`Applied::removes`].
     ///
     /// # Errors

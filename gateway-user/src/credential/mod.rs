@@ -4,10 +4,18 @@
 //! [`Applied`] says, and what comes back is searched for [`Echoes`]. A credential that its source does not stand behind is never used: the
 //! call is denied with a [`CredentialError`] instead.
 
+mod answer;
 mod echo;
 mod error;
 mod held;
+mod oauth;
 mod secret;
+mod server;
+mod slot;
+mod source;
+mod store;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -16,7 +24,9 @@ use crate::identity::Identity;
 pub use echo::{EchoStream, Echoes};
 pub use error::{CredentialError, FileProblem, Label, Problem, SetupError};
 pub use held::{Applied, Held, Outgoing, Placed, carries_credential};
+pub(crate) use held::parameter;
 pub use secret::Secret;
+pub use server::{Credential, Credentials};
 
 /// Who a credential is asked for.
 #[derive(Clone, Copy)]

@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 /// A value that was made of files.
-pub(super) struct Kept<T> {
+pub(crate) struct Kept<T> {
     value: ArcSwap<T>,
     files: Vec<PathBuf>,
     looks: Mutex<Looks>,
@@ -37,7 +37,7 @@ impl<T> Kept<T> {
     ///
     /// # Errors
     /// Those of `read`.
-    pub(super) fn new<E>(files: Vec<PathBuf>, read: impl FnOnce() -> Result<T, E>) -> Result<Self, E> {
+    pub(crate) fn new<E>(files: Vec<PathBuf>, read: impl FnOnce() -> Result<T, E>) -> Result<Self, E> {
         // Looked at first: what changes while it is read is read once more.
         let looks = look(&files);
         let value = ArcSwap::from_pointee(read()?);
@@ -45,22 +45,22 @@ impl<T> Kept<T> {
     }
 
     /// The value in force.
-    pub(super) fn get(&self) -> Arc<T> {
+    pub(crate) fn get(&self) -> Arc<T> {
         self.value.load_full()
     }
 
-    pub(super) fn files(&self) -> &[PathBuf] {
+    pub(crate) fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
     /// Whether the files have changed and could not be used since.
-    pub(super) fn is_outdated(&self) -> bool {
+    pub(crate) fn is_outdated(&self) -> bool {
         self.outdated.load(Ordering::Relaxed)
     }
 
     /// Reads the files anew when they have changed, or at any rate if `at_any_rate`; `None` when that was not called for. Else what was in
     /// force before, or why it still is.
-    pub(super) fn renew<E>(&self, at_any_rate: bool, read: impl FnOnce() -> Result<T, E>) -> Option<Result<Arc<T>, E>> {
+    pub(crate) fn renew<E>(&self, at_any_rate: bool, read: impl FnOnce() -> Result<T, E>) -> Option<Result<Arc<T>, E>> {
         let now = look(&self.files);
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         // A certificate and its key are put in place one after the other: they are read when both rest.

@@ -22,7 +22,7 @@ use thiserror::Error;
 
 use crate::config::{self, Config};
 use authority::{Authority, CaError};
-use kept::Kept;
+pub(crate) use kept::Kept;
 
 pub use clients::{Clients, operators};
 pub use hello::{Heard, Hello, read as read_hello};
