@@ -179,32 +179,58 @@ impl Masking {
     }
 }
 
+impl Found {
+    /// Of two ways to read the same text.
+    fn or(self, other: Found) -> Found {
+        match (self, other) {
+            (Found::Perhaps, _) | (_, Found::Perhaps) => Found::Perhaps,
+            (Found::Yes(one), Found::Yes(other)) => Found::Yes(one.max(other)),
+            (Found::Yes(length), Found::No) | (Found::No, Found::Yes(length)) => Found::Yes(length),
+            (Found::No, Found::No) => Found::No,
+        }
+    }
+}
+
 impl Patterns {
     /// The longest that is at the beginning of a text; `Perhaps` while it could be another.
     fn at(&self, text: &[u8], ends: bool) -> Found {
-        let mut longest = Found::No;
-        for pattern in &self.all {
-            match (pattern.at(text), longest) {
-                (Found::Perhaps, _) if !ends => return Found::Perhaps,
-                (Found::Yes(length), Found::Yes(before)) => longest = Found::Yes(length.max(before)),
-                (Found::Yes(length), _) => longest = Found::Yes(length),
-                _ => {}
-            }
-        }
-        longest
+        self.all.iter().fold(Found::No, |found, pattern| found.or(pattern.at(0, text, 0, ends)))
     }
 }
 
 impl Pattern {
-    fn at(&self, text: &[u8]) -> Found {
-        let mut end = 0;
-        for index in 0..self.text.len() {
-            match self.one(index, &text[end..]) {
+    /// Whether the pattern, from this character on, is at this place of a text. So many bytes, from the beginning of the text.
+    fn at(&self, from: usize, text: &[u8], mut end: usize, ends: bool) -> Found {
+        for index in from..self.text.len() {
+            let rest = &text[end..];
+            let (plain, escaped) = (self.one(index, rest), self.one_after_backslash(index, rest));
+            let found = match (plain, escaped) {
+                (found, Found::No) | (Found::No, found) => found,
+                // A `u` is the pattern's own or part of an escape: what follows decides.
+                _ => {
+                    let on = |found| match found {
+                        Found::Yes(length) => self.at(index + 1, text, end + length, ends),
+                        Found::Perhaps if ends => Found::No,
+                        other => other,
+                    };
+                    return on(plain).or(on(escaped));
+                }
+            };
+            match found {
                 Found::Yes(length) => end += length,
+                Found::Perhaps if ends => return Found::No,
                 other => return other,
             }
         }
         Found::Yes(end)
+    }
+
+    /// After backslashes of the pattern's own, which take up those of the text: the one that escapes this character is among them.
+    fn one_after_backslash(&self, index: usize, text: &[u8]) -> Found {
+        match (self.escapes, text) {
+            (Escapes::Json, [b'u', digits @ ..]) if index > 0 && self.text[index - 1] == b'\\' => self.unicode(index, digits, 1),
+            _ => Found::No,
+        }
     }
 
     /// Whether a text begins with one of the pattern's characters, in any of its forms.

@@ -102,7 +102,7 @@ impl Label {
 #[derive(Debug, Error)]
 pub enum SetupError {
     /// A file.
-    #[error("server `{server}`: the credential in {} {problem}", path.display())]
+    #[error("server `{server}`: the file of its credential, {}, {problem}", path.display())]
     File {
         /// The server's name.
         server: Arc<str>,
@@ -134,7 +134,10 @@ pub enum SetupError {
 /// What is wrong with a file that should hold a secret, for who runs the gateway: what follows its name in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FileProblem {
-    /// It is not there, or the gateway may not read it.
+    /// It is not there.
+    #[error("does not exist")]
+    Missing,
+    /// The gateway may not read it, or could not.
     #[error("cannot be read: {0}")]
     Unreadable(String),
     /// Others on this host could have read it.
@@ -153,7 +156,8 @@ pub enum FileProblem {
 impl From<&FileProblem> for Problem {
     fn from(problem: &FileProblem) -> Self {
         match problem {
-            FileProblem::Unreadable(_) => Problem::Gone,
+            FileProblem::Missing => Problem::Gone,
+            FileProblem::Unreadable(cause) => Problem::Denied(cause.clone()),
             FileProblem::Open { .. } => Problem::Unusable("can be read by others on the gateway's host (`chmod 600`)".into()),
             FileProblem::Content(what) => Problem::Unusable((*what).into()),
         }

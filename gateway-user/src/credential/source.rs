@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     env,
     fs::File,
-    io::Read,
+    io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -109,9 +109,15 @@ impl Source {
             From::Environment(_) => {}
             From::Store { store, slot, runtime } => slot.renew(runtime, Instant::now(), || store.clone().fetch()),
             From::File { path, kept } => {
-                // What is gone ends at once; what has changed is read when it rests, so that no half of it is.
-                let is_gone = kept.get().is_ok() && File::open(path).is_err();
-                if kept.renew(is_gone, || Ok::<_, Infallible>(read(path))).is_none() {
+                // What is gone ends at once, and what was not there is read as soon as it is. What has changed is read when it rests, so that
+                // no half of it is.
+                let can_be_read = File::open(path).is_ok();
+                let at_once = match &*kept.get() {
+                    Ok(_) => !can_be_read,
+                    Err(FileProblem::Missing | FileProblem::Unreadable(_)) => can_be_read,
+                    Err(FileProblem::Open { .. } | FileProblem::Content(_)) => false,
+                };
+                if kept.renew(at_once, || Ok::<_, Infallible>(read(path))).is_none() {
                     return;
                 }
                 let (server, path) = (&*self.label.server, path.display());
@@ -125,7 +131,10 @@ impl Source {
 }
 
 fn read(path: &Path) -> Result<Secret, FileProblem> {
-    let unreadable = |error: std::io::Error| FileProblem::Unreadable(error.to_string());
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => FileProblem::Missing,
+        _ => FileProblem::Unreadable(error.to_string()),
+    };
     let file = File::open(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
     if !meta.is_file() {
