@@ -49,6 +49,12 @@ pub enum Problem {
     /// The credential is made from the caller's own token, and there is none.
     #[error("gives one only in exchange for the caller's own token, and the request has none. Send a bearer token that is for the gateway")]
     NoToken,
+    /// STS gives no session of a role for the caller.
+    #[error("cannot be assumed for the caller: {0}")]
+    NotAssumed(String),
+    /// The request cannot be signed.
+    #[error("signs requests that are as HTTP has them, and this one is not: {0}")]
+    Unsigned(&'static str),
     /// There is nobody to give one for.
     #[error("gives one only for a person or a workload, and nobody vouches for the caller. Log in first")]
     Nobody,
@@ -75,6 +81,8 @@ impl Problem {
             Problem::Refused { .. } => "refused",
             Problem::Subject { .. } => "subject",
             Problem::NoToken => "no-token",
+            Problem::NotAssumed(_) => "not-assumed",
+            Problem::Unsigned(_) => "unsigned",
             Problem::Nobody => "nobody",
             Problem::Stopping => "stopping",
         }

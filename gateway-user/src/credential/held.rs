@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use form_urlencoded::byte_serialize;
 
-use super::{CredentialError, echo::Echoes, secret::Secret};
+use super::{CredentialError, aws::Signer, echo::Echoes, secret::Secret};
 
 /// A credential for one request, in hand. A copy costs nothing.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub enum Held {
     Field(Placed),
     /// A parameter of the query.
     Query(Placed),
+    /// A signature, as AWS has it.
+    Aws(Signer),
 }
 
 /// A credential and where it stands.
@@ -92,6 +94,7 @@ impl Held {
     /// [`CredentialError`]: it could not be signed.
     pub fn apply(&self, outgoing: &Outgoing<'_>) -> Result<Applied, CredentialError> {
         Ok(match self {
+            Held::Aws(signer) => return signer.apply(outgoing),
             Held::Nothing => Applied { set: Vec::new(), target: without(outgoing.target, None, None), echoes: Echoes::default() },
             Held::Field(field) => Applied {
                 set: vec![(field.name.clone(), field.value.clone())],

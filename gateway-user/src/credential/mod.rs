@@ -5,6 +5,7 @@
 //! call is denied with a [`CredentialError`] instead.
 
 mod answer;
+pub mod aws;
 mod echo;
 mod error;
 mod held;
