@@ -3,10 +3,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig,
-    timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig, retry::RetryConfig,
+    stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig,
 };
-use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use tokio::{runtime::Handle, time::Instant};
@@ -85,15 +85,17 @@ pub async fn sdk_config(outbound: &Outbound, region: Option<&str>, profile: Opti
 async fn load(http: SharedHttpClient, region: Option<&str>, profile: Option<&str>) -> SdkConfig {
     let timeouts = TimeoutConfig::builder().operation_timeout(ANSWER).connect_timeout(CONNECT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
+        .http_client(http.clone())
         .retry_config(RetryConfig::standard())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(timeouts);
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
     }
-    if let Some(profile) = profile {
-        loader = loader.profile_name(profile);
-    }
-    loader.load().await
+    let Some(profile) = profile else { return loader.load().await };
+    let sdk = loader.profile_name(profile).load().await;
+    // In the chain, keys of the environment would come before those of the profile that was asked for.
+    let provider = ProviderConfig::default().with_http_client(http).with_region(sdk.region().cloned());
+    let provider = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
+    sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
 }

@@ -120,9 +120,12 @@ impl Signer {
         // The scheme decides nothing: `host` is among the fields.
         let target = without(outgoing.target, None, None);
         let url = format!("https://{}{}", outgoing.authority, target.as_ref().map_or(outgoing.target, Secret::expose));
-        let fields = outgoing.headers.iter().filter(|(name, _)| is_signed(name));
-        // What is no text stands in no canonical request, and may be sent all the same.
-        let fields = fields.filter_map(|(name, value)| std::str::from_utf8(value).ok().map(|value| (*name, value)));
+        // A field that is no text stands in no canonical request, and may be sent all the same.
+        let is_other = |name: &str| {
+            outgoing.headers.iter().any(|(other, value)| other.eq_ignore_ascii_case(name) && std::str::from_utf8(value).is_err())
+        };
+        let fields = outgoing.headers.iter().filter(|(name, _)| is_signed(name) && !is_other(name));
+        let fields = fields.filter_map(|(name, value)| Some((*name, std::str::from_utf8(value).ok()?)));
         let host = std::iter::once(("host", outgoing.authority));
         let body = SignableBody::Bytes(outgoing.body);
         let request = SignableRequest::new(outgoing.method, url, host.chain(fields), body).map_err(|_| cannot("its target is no URL"))?;
