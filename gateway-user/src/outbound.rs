@@ -209,3 +209,59 @@ impl HttpConnector for AwsConnector {
         })
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::{
+        net::TcpListener,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    async fn dial(outbound: &Outbound, url: &str) -> io::Result<TokioIo<TcpStream>> {
+        Dial { outbound: outbound.clone(), limit: CONNECT }.call(url.parse().unwrap()).await
+    }
+
+    /// On 127.0.0.1 only: of the addresses of `localhost`, one may refuse.
+    fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_let_past_before_it_connects() {
+        let (_listener, port) = listener();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let on = seen.clone();
+        let outbound = Outbound::past(Arc::new(move |socket: BorrowedFd<'_>| {
+            assert_eq!(rustix::net::getpeername(socket).unwrap_err(), rustix::io::Errno::NOTCONN);
+            on.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }));
+        dial(&outbound, &format!("http://localhost:{port}/")).await.unwrap();
+        assert!(seen.load(Ordering::Relaxed) > 0);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_not_let_past_does_not_connect() {
+        let (listener, port) = listener();
+        listener.set_nonblocking(true).unwrap();
+        let outbound = Outbound::past(Arc::new(|_: BorrowedFd<'_>| Err(io::Error::other("no memory for the mark"))));
+        let error = dial(&outbound, &format!("http://127.0.0.1:{port}/")).await.unwrap_err();
+        assert!(error.to_string().contains("no memory for the mark"), "{error}");
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn whichever_address_of_a_name_answers_is_taken_and_a_refusal_is_named() {
+        let (_listener, port) = listener();
+        assert!(dial(&Outbound::default(), &format!("http://localhost:{port}/")).await.is_ok());
+        let (gone, port) = listener();
+        drop(gone);
+        let error = dial(&Outbound::default(), &format!("http://[::ffff:127.0.0.1]:{port}/")).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("]:{port}: ")), "{error}");
+    }
+}

@@ -100,3 +100,96 @@ fn is_value(c: char) -> bool {
     }
     BEYOND_ASCII.as_ref().is_some_and(|class| class.is_match(c.encode_utf8(&mut [0; 4])))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [SessionTag; 3] = [SessionTag::Person, SessionTag::Groups, SessionTag::Session];
+
+    fn of(subject: &str, name: Option<&str>, groups: &[&str]) -> Asked {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let name = name.map(str::to_owned);
+        let person = Principal::Person { issuer: "https://login.test".into(), subject: subject.into(), name, groups };
+        Asked::of(&person, "s-1", &ALL).unwrap()
+    }
+
+    fn tag<'a>(asked: &'a Asked, key: &str) -> &'a str {
+        &asked.tags.iter().find(|(name, _)| *name == key).unwrap().1
+    }
+
+    #[test]
+    fn what_fits_stands_as_it_is() {
+        let ada = of("ada.o@clinic.test", Some("Ada-Okafor"), &["dba", "café staff"]);
+        assert_eq!((&*ada.session_name, &*ada.source_identity), ("Ada-Okafor", "ada.o@clinic.test"));
+        assert_eq!((tag(&ada, "person"), tag(&ada, "groups")), ("ada.o@clinic.test", ":café staff:dba:"));
+        assert_eq!(of("ada", None, &[]).session_name, "ada");
+        assert_eq!(of("ada", Some(""), &[]).session_name, "ada");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_by_its_beginning_and_a_hash() {
+        let odd = of("auth0|5f7c", Some("Zoë Ünal"), &[]);
+        assert!(odd.source_identity.starts_with("auth0_5f7c-") && odd.source_identity.len() == 27, "{}", odd.source_identity);
+        assert!(odd.session_name.starts_with("Zo___nal-"), "{}", odd.session_name);
+        assert_ne!(odd.source_identity, of("auth0_5f7c", None, &[]).source_identity);
+        assert_ne!(tag(&odd, "person"), tag(&of("auth0_5f7c", None, &[]), "person"));
+        let long = |end: &str| of(&format!("{}{end}", "x".repeat(70)), None, &[]).source_identity;
+        assert_ne!(long("1"), long("2"));
+        assert_eq!(long("1").len(), 64);
+        assert_eq!(of("a", None, &[]).source_identity.len(), 18, "one character is too short");
+    }
+
+    #[test]
+    fn no_group_s_name_passes_for_another_s() {
+        let asked = of("ada", None, &["ops:dba", "x:dba:y"]);
+        assert!(!tag(&asked, "groups").contains(":dba:"), "{}", tag(&asked, "groups"));
+        assert_eq!(tag(&of("ada", None, &["b", "a", "b"]), "groups"), tag(&of("ada", None, &["a", "b"]), "groups"));
+    }
+
+    #[test]
+    fn no_person_passes_for_a_workload() {
+        let nightly = Principal::Workload { name: "nightly".into(), groups: vec![] };
+        let nightly = Asked::of(&nightly, "s-1", &ALL).unwrap();
+        assert_eq!((&*nightly.session_name, &*nightly.source_identity), ("nightly", "workload=nightly"));
+        assert_eq!(nightly.tags[0], ("workload", "nightly".to_owned()));
+        assert_ne!(of("workload=nightly", None, &[]).source_identity, "workload=nightly");
+        assert_eq!(Asked::of(&Principal::Nobody, "s-1", &ALL), None);
+    }
+
+    #[test]
+    fn only_the_tags_that_are_wanted_are_set() {
+        let nightly = Principal::Workload { name: "nightly".into(), groups: vec![] };
+        let tags =
+            |wanted: &[SessionTag]| Asked::of(&nightly, "s-1", wanted).unwrap().tags.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(tags(&[]), Vec::<&str>::new());
+        assert_eq!(tags(&[SessionTag::Session, SessionTag::Groups]), ["groups", "session"]);
+    }
+
+    proptest! {
+        /// By the patterns of STS's own API reference.
+        #[test]
+        fn sts_takes_whatever_is_asked(
+            subject in any::<String>(), name in any::<Option<String>>(), groups in prop::collection::vec(any::<String>(), 0..40), session in any::<String>()
+        ) {
+            let person = Principal::Person { issuer: subject.clone().into(), subject, name, groups };
+            let asked = Asked::of(&person, &session, &ALL).unwrap();
+            let names = Regex::new(r"^[0-9A-Za-z_+=,.@-]{2,64}$").unwrap();
+            prop_assert!(names.is_match(&asked.session_name) && names.is_match(&asked.source_identity), "{asked:?}");
+            let values = Regex::new(r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$").unwrap();
+            for (key, value) in &asked.tags {
+                prop_assert!(values.is_match(value) && value.chars().count() <= 256, "{key}: {value:?}");
+            }
+        }
+
+        /// Two persons are two, whatever they are called.
+        #[test]
+        fn two_subjects_are_two_source_identities(one in "[a-c|_]{1,4}", other in "[a-c|_]{1,4}") {
+            let is_same = of(&one, None, &[]).source_identity == of(&other, None, &[]).source_identity;
+            prop_assert_eq!(is_same, one == other);
+        }
+    }
+}
