@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use tokio::{runtime::Handle, time::MissedTickBehavior};
 
-use super::{CredentialError, For, Held, Secret, SetupError, oauth::OAuth, source::Source};
+use super::{CredentialError, For, Held, Secret, SetupError, aws::SigV4, oauth::OAuth, source::Source};
 use crate::{
     config::{Config, CredentialConfig, Place, StaticConfig},
     outbound::Outbound,
@@ -29,6 +29,7 @@ enum Kind {
     Nothing,
     Static(Static),
     OAuth(OAuth),
+    Aws(Box<SigV4>),
 }
 
 /// One value for everybody.
@@ -80,7 +81,7 @@ impl Credential {
                 Kind::Static(Static { source, place: place.clone(), made: ArcSwapOption::empty() })
             }
             CredentialConfig::OAuth(config) => Kind::OAuth(OAuth::new(server, config, outbound, runtime)?),
-            CredentialConfig::SigV4(_) => Kind::Nothing,
+            CredentialConfig::SigV4(config) => Kind::Aws(Box::new(SigV4::new(server, config, outbound, runtime))),
         };
         Ok(Some(Credential { kind }))
     }
@@ -94,6 +95,7 @@ impl Credential {
             Kind::Nothing => Ok(Held::Nothing),
             Kind::Static(one) => one.get().await,
             Kind::OAuth(oauth) => oauth.get(whom).await,
+            Kind::Aws(sigv4) => sigv4.get(whom).await,
         }
     }
 
@@ -104,6 +106,7 @@ impl Credential {
             Kind::Nothing => {}
             Kind::Static(one) => one.refused(held),
             Kind::OAuth(oauth) => oauth.refused(whom, held),
+            Kind::Aws(sigv4) => sigv4.refused(whom, held),
         }
     }
 
@@ -112,6 +115,7 @@ impl Credential {
             Kind::Nothing => {}
             Kind::Static(one) => one.source.keep_up(),
             Kind::OAuth(oauth) => oauth.keep_up(),
+            Kind::Aws(sigv4) => sigv4.keep_up(),
         }
     }
 }

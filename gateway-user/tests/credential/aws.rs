@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use gateway_user::{
     config::{AssumeRole, SessionTag, SigV4Config},
     credential::{
-        CredentialError, For, Problem,
+        CredentialError, For, Held, Problem,
         aws::{SigV4, Signer},
     },
     identity::{How, Identity, Principal, Strength},
@@ -44,7 +44,10 @@ pub(crate) fn sigv4(config: SigV4Config) -> SigV4 {
 }
 
 pub(crate) async fn get(sigv4: &SigV4, identity: &Arc<Identity>) -> Result<Signer, CredentialError> {
-    sigv4.get(&For { identity, token: None, session: "s-1" }).await
+    sigv4.get(&For { identity, token: None, session: "s-1" }).await.map(|held| match held {
+        Held::Aws(signer) => signer,
+        other => panic!("{other:?}"),
+    })
 }
 
 /// Who STS says that signs.

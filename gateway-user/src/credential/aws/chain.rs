@@ -1,19 +1,26 @@
 //! The gateway's own AWS keys: the default chain, or a profile.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig, retry::RetryConfig,
+    BehaviorVersion, Region, SdkConfig, profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig,
     stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig,
 };
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError};
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
+};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::error::display::DisplayErrorContext;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::runtime::Handle;
 
 use super::{
-    super::Problem,
-    kept::{Kept, Keys},
+    super::{Label, Problem, slot::Timed},
+    keys::{Kept, Keys},
 };
 use crate::outbound::Outbound;
 
@@ -23,33 +30,62 @@ const ANSWER: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// Where the keys are from.
-#[derive(Clone)]
 pub(super) struct Chain {
     profile: Option<String>,
     region: Option<String>,
     http: SharedHttpClient,
+    /// The key that it gave last, and its end.
+    last: Mutex<Option<(String, SystemTime)>>,
 }
 
 impl Chain {
     pub(super) fn new(profile: Option<String>, region: Option<String>, outbound: &Outbound) -> Self {
-        Chain { profile, region, http: outbound.aws() }
+        Chain { profile, region, http: outbound.aws(), last: Mutex::default() }
     }
 
-    pub(super) fn kept(self, runtime: &Handle) -> Arc<Kept> {
-        Kept::new(self.to_string(), runtime, move || {
-            let chain = self.clone();
-            Box::pin(async move { chain.fetch().await })
-        })
+    /// Its keys, for this server.
+    pub(super) fn kept(self, server: &Arc<str>, runtime: &Handle) -> Kept {
+        let label = Label { server: server.clone(), asked: self.to_string().into() };
+        let chain = Arc::new(self);
+        Kept::new(label, runtime, move || chain.clone().fetch())
     }
 
     /// The chain is read anew each time: what it keeps by itself may have ended or been replaced.
-    async fn fetch(&self) -> Result<Keys, Problem> {
-        let asked = Instant::now().into_std();
-        let sdk = load(self.http.clone(), self.region.as_deref(), self.profile.as_deref()).await;
+    async fn fetch(self: Arc<Self>) -> Result<Timed<Arc<Keys>>, Problem> {
+        let asked = Instant::now();
+        let sdk = self.load().await;
         let provider = sdk.credentials_provider().ok_or_else(nothing)?;
-        let credentials = provider.provide_credentials().await.map_err(|error| self.explain(&error))?;
-        let region = sdk.region().map(|region| region.as_ref().into());
-        Ok(Keys::new(credentials, region, sdk, asked, None))
+        let credentials = self.end_as_before(provider.provide_credentials().await.map_err(|error| self.explain(&error))?);
+        Keys { credentials, region: sdk.region().map(|region| region.as_ref().into()), sdk }.timed(asked, None)
+    }
+
+    async fn load(&self) -> SdkConfig {
+        let timeouts = TimeoutConfig::builder().operation_timeout(ANSWER).connect_timeout(CONNECT).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(self.http.clone())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .timeout_config(timeouts);
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        let Some(profile) = &self.profile else { return loader.load().await };
+        let sdk = loader.profile_name(profile).load().await;
+        // In the chain, keys of the environment would come before those of the profile that was asked for.
+        let provider = ProviderConfig::default().with_http_client(self.http.clone()).with_region(sdk.region().cloned());
+        let provider = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
+        sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
+    }
+
+    /// A key does not come to last longer. When an instance's metadata service has only keys that have ended, the SDK says that they hold
+    /// for some minutes more.
+    fn end_as_before(&self, mut credentials: Credentials) -> Credentials {
+        let Some(ends) = credentials.expiry() else { return credentials };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match last.as_ref() {
+            Some((key, before)) if key == credentials.access_key_id() => *credentials.expiry_mut() = Some(ends.min(*before)),
+            _ => *last = Some((credentials.access_key_id().to_owned(), ends)),
+        }
+        credentials
     }
 
     /// In our words, for callers; the log has the source's own.
@@ -59,7 +95,7 @@ impl Chain {
             CredentialsError::CredentialsNotLoaded(_) => nothing(),
             CredentialsError::ProviderTimedOut(_) => Problem::Unreachable("it did not answer in time".into()),
             CredentialsError::InvalidConfiguration(_) => Problem::Unusable("is not configured as AWS has it".into()),
-            _ => Problem::Unreachable("one of its sources failed; the gateway's log says which".into()),
+            _ => Problem::Unreachable("one of its sources failed (the gateway's log says which)".into()),
         }
     }
 }
@@ -75,27 +111,4 @@ impl fmt::Display for Chain {
             None => f.write_str("the AWS credential chain"),
         }
     }
-}
-
-/// How the gateway asks AWS: the region and the profile that are given, and for all else as the environment says.
-pub async fn sdk_config(outbound: &Outbound, region: Option<&str>, profile: Option<&str>) -> SdkConfig {
-    load(outbound.aws(), region, profile).await
-}
-
-async fn load(http: SharedHttpClient, region: Option<&str>, profile: Option<&str>) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder().operation_timeout(ANSWER).connect_timeout(CONNECT).build();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http.clone())
-        .retry_config(RetryConfig::standard())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .timeout_config(timeouts);
-    if let Some(region) = region {
-        loader = loader.region(Region::new(region.to_owned()));
-    }
-    let Some(profile) = profile else { return loader.load().await };
-    let sdk = loader.profile_name(profile).load().await;
-    // In the chain, keys of the environment would come before those of the profile that was asked for.
-    let provider = ProviderConfig::default().with_http_client(http).with_region(sdk.region().cloned());
-    let provider = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
-    sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
 }

@@ -1,4 +1,4 @@
-//! Keys that end, kept: fetched anew in the background before they end, and never used after.
+//! AWS's keys, in hand, and how long they count.
 
 use std::{
     fmt,
@@ -8,15 +8,14 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use arc_swap::ArcSwapOption;
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
-use tokio::{
-    runtime::Handle,
-    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
-};
+use tokio::runtime::Handle;
 
-use super::super::Problem;
+use super::super::{
+    CredentialError, Label, Problem,
+    slot::{Slot, Timed},
+};
 
 /// What is left of keys when they are fetched anew; a fifth of their life if that is less.
 const EARLY: Duration = Duration::from_secs(300);
@@ -24,10 +23,8 @@ const EARLY: Duration = Duration::from_secs(300);
 const LAST: Duration = Duration::from_secs(10);
 /// Keys without an end are looked at so often: whoever changes them expects that they are used.
 const ENDLESS: Duration = Duration::from_secs(300);
-/// Between two tries to fetch anew, while there are keys that hold.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
-/// So long, a failure is the answer for whoever asks after it: a source that denies is not asked by each call.
-const DENIED: Duration = Duration::from_secs(2);
+/// And so long they count when their source cannot be asked.
+const CONFIRMED: Duration = Duration::from_secs(900);
 
 /// Keys of AWS's, in hand.
 pub(super) struct Keys {
@@ -35,180 +32,98 @@ pub(super) struct Keys {
     pub(super) region: Option<Arc<str>>,
     /// How AWS is asked with them.
     pub(super) sdk: SdkConfig,
-    taken: Instant,
-    ends: Option<SystemTime>,
-    lasts: Option<Duration>,
 }
 
 impl Keys {
-    /// Keys that were asked for at `asked`, and last for no longer than `granted` from then, whatever their source's clock says.
-    pub(super) fn new(
-        credentials: Credentials,
-        region: Option<Arc<str>>,
-        sdk: SdkConfig,
-        asked: Instant,
-        granted: Option<Duration>,
-    ) -> Self {
-        let ends = credentials.expiry();
-        let said = ends.map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
-        let lasts = match (said, granted) {
-            (Some(said), Some(granted)) => Some(said.min(granted)),
-            (said, granted) => said.or(granted),
+    /// For as long as they count: they were asked for at `asked`, and last for no longer than `granted` from then, whatever their source's
+    /// clock says.
+    pub(super) fn timed(self, asked: Instant, granted: Option<Duration>) -> Result<Timed<Arc<Keys>>, Problem> {
+        let said = self.credentials.expiry().map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
+        let (due, until) = match said.into_iter().chain(granted).min() {
+            None => (ENDLESS, CONFIRMED),
+            Some(Duration::ZERO) => return Err(Problem::Unusable("gives keys whose time is over".into())),
+            Some(lasts) => {
+                let until = lasts - LAST.min(lasts / 20);
+                (until - EARLY.min(lasts / 5), until)
+            }
         };
-        Keys { credentials, region, sdk, taken: asked, ends, lasts }
-    }
-
-    /// By whichever clock is ahead; `None`: they have no end.
-    fn left(&self) -> Option<Duration> {
-        let lasts = self.lasts?;
-        let by_our_own = lasts.saturating_sub(self.taken.elapsed());
-        let by_the_date = self.ends.map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
-        Some(by_the_date.map_or(by_our_own, |left| left.min(by_our_own)))
-    }
-
-    fn last(&self) -> Duration {
-        self.lasts.map_or(LAST, |lasts| LAST.min(lasts / 20))
-    }
-
-    fn is_over(&self) -> bool {
-        self.left().is_some_and(|left| left <= self.last())
-    }
-
-    fn is_due(&self) -> bool {
-        match (self.left(), self.lasts) {
-            (Some(left), Some(lasts)) => left <= EARLY.min(lasts / 5) + self.last(),
-            _ => self.taken.elapsed() >= ENDLESS,
-        }
-    }
-
-    /// The same keys do not come to last longer: a source that says so has none that are fresh.
-    fn or_end_as(mut self, before: Option<&Keys>) -> Self {
-        if let Some(before) = before.filter(|before| before.credentials.access_key_id() == self.credentials.access_key_id())
-            && let (Some(ends), Some(then)) = (self.ends, before.ends)
-            && then < ends
-        {
-            self.ends = Some(then);
-        }
-        self
+        Ok(Timed { value: Arc::new(self), asked, due: asked + due, until: asked + until })
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("id", &self.credentials.access_key_id()).field("ends", &self.ends).finish_non_exhaustive()
+        f.debug_struct("Keys").field("id", &self.credentials.access_key_id()).finish_non_exhaustive()
     }
 }
 
-pub(super) type Fetching = Pin<Box<dyn Future<Output = Result<Keys, Problem>> + Send>>;
-type Fetch = Box<dyn Fn() -> Fetching + Send + Sync>;
+type Fetching = Pin<Box<dyn Future<Output = Result<Timed<Arc<Keys>>, Problem>> + Send>>;
 
-/// One source, and the keys that it gave last.
+/// Where keys are from, and those that it gave last.
 pub(super) struct Kept {
-    /// For the log.
-    source: String,
-    fetch: Fetch,
+    label: Label,
+    slot: Arc<Slot<Arc<Keys>>>,
     runtime: Handle,
-    keys: ArcSwapOption<Keys>,
-    /// One asks at a time; what came of it, if it failed.
-    asking: Mutex<Option<Failure>>,
-    /// One renews at a time.
-    renewing: Arc<Semaphore>,
-}
-
-struct Failure {
-    begun: Instant,
-    ended: Instant,
-    problem: Problem,
+    fetch: Box<dyn Fn() -> Fetching + Send + Sync>,
 }
 
 impl Kept {
-    /// Of which nothing is known yet. `fetch` runs on this runtime.
-    pub(super) fn new(source: String, runtime: &Handle, fetch: impl Fn() -> Fetching + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Kept {
-            source,
-            fetch: Box::new(fetch),
-            runtime: runtime.clone(),
-            keys: ArcSwapOption::empty(),
-            asking: Mutex::new(None),
-            renewing: Arc::new(Semaphore::new(1)),
-        })
+    /// None yet. They are fetched on this runtime.
+    pub(super) fn new<F>(label: Label, runtime: &Handle, fetch: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Timed<Arc<Keys>>, Problem>> + Send + 'static,
+    {
+        Kept { slot: Slot::of_token(&label), label, runtime: runtime.clone(), fetch: Box::new(move || Box::pin(fetch())) }
     }
 
-    /// Keys that hold, at once if there are any.
-    pub(super) async fn get(self: &Arc<Self>) -> Result<Arc<Keys>, Problem> {
-        if let Some(keys) = self.current() {
-            if keys.is_due()
-                && let Ok(alone) = self.renewing.clone().try_acquire_owned()
-            {
-                self.runtime.spawn(self.clone().renew(alone));
-            }
-            return Ok(keys);
-        }
-        let (kept, since) = (self.clone(), Instant::now());
-        let asked = self.runtime.spawn(async move { kept.first(since).await });
-        asked.await.unwrap_or(Err(Problem::Stopping))
+    /// Keys that count, at once if there are any.
+    pub(super) async fn get(&self) -> Result<Arc<Keys>, CredentialError> {
+        self.slot.get(&self.runtime, || self.fetch()).await
     }
 
-    /// These are not taken: they are not given out any more.
+    /// Fetches them if they are due; nobody waits for that.
+    pub(super) fn renew(&self) {
+        self.slot.renew(&self.runtime, Instant::now(), || self.fetch());
+    }
+
+    /// These are not taken.
     pub(super) fn forget(&self, refused: &Arc<Keys>) {
-        let is_kept = self.keys.load().as_ref().is_some_and(|kept| Arc::ptr_eq(kept, refused));
-        if is_kept {
-            self.keys.store(None);
-        }
+        self.slot.forget(Instant::now(), |kept| Arc::ptr_eq(kept, refused));
     }
 
-    fn current(&self) -> Option<Arc<Keys>> {
-        self.keys.load_full().filter(|keys| !keys.is_over())
+    fn fetch(&self) -> impl Future<Output = Result<Timed<Arc<Keys>>, CredentialError>> + Send + 'static {
+        let (fetching, label) = ((self.fetch)(), self.label.clone());
+        async move { fetching.await.map_err(|problem| label.failed(problem)) }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// When keys are due and when they are over, in seconds after they were asked for.
+    fn timed(ends_in: Option<u64>, granted: Option<u64>) -> Result<(f64, f64), Problem> {
+        let ends = ends_in.map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
+        let keys =
+            Keys { credentials: Credentials::new("id", "secret", None, ends, "test"), region: None, sdk: SdkConfig::builder().build() };
+        let asked = Instant::now();
+        let timed = keys.timed(asked, granted.map(Duration::from_secs))?;
+        Ok(((timed.due - asked).as_secs_f64().round(), (timed.until - asked).as_secs_f64().round()))
     }
 
-    /// Asks the source, for all that wait since before it was asked.
-    async fn first(&self, since: Instant) -> Result<Arc<Keys>, Problem> {
-        let mut last = self.asking.lock().await;
-        if let Some(keys) = self.current() {
-            return Ok(keys);
-        }
-        if let Some(failure) = last.as_ref().filter(|failure| failure.begun > since || failure.ended.elapsed() < DENIED) {
-            return Err(failure.problem.clone());
-        }
-        self.ask(&mut last).await
+    #[test]
+    fn keys_are_due_well_before_they_end_and_over_shortly_before() {
+        assert_eq!(timed(Some(3600), None).unwrap(), (3290.0, 3590.0));
+        assert_eq!(timed(Some(900), None).unwrap(), (710.0, 890.0));
+        assert_eq!(timed(Some(100), None).unwrap(), (75.0, 95.0));
+        assert_eq!(timed(None, None).unwrap(), (300.0, 900.0), "those without an end are looked at");
     }
 
-    async fn ask(&self, last: &mut Option<Failure>) -> Result<Arc<Keys>, Problem> {
-        let begun = Instant::now();
-        let before = self.keys.load_full();
-        let answer = (self.fetch)().await.map(|keys| Arc::new(keys.or_end_as(before.as_deref())));
-        let answer = match answer {
-            Ok(keys) if keys.is_over() => Err(Problem::Unusable("gives keys whose time is over".into())),
-            answer => answer,
-        };
-        match &answer {
-            Ok(keys) => {
-                self.keys.store(Some(keys.clone()));
-                *last = None;
-            }
-            Err(problem) => {
-                tracing::warn!("{} {problem}", self.source);
-                *last = Some(Failure { begun, ended: Instant::now(), problem: problem.clone() });
-            }
-        }
-        answer
-    }
-
-    /// Until there are fresh ones, or the old ones are over: then whoever asks waits for the source, and is told what it says.
-    async fn renew(self: Arc<Self>, alone: OwnedSemaphorePermit) {
-        let mut pause = PAUSES.0;
-        while self.current().is_some_and(|keys| keys.is_due()) {
-            let asked = self.ask(&mut *self.asking.lock().await).await;
-            match asked {
-                Ok(keys) if !keys.is_due() => tracing::debug!("{} gave fresh keys", self.source),
-                Ok(_) => tracing::debug!("{} has no fresh keys yet", self.source),
-                Err(_) => tracing::warn!("{}: the keys that it gave before are used until they end; it is asked again", self.source),
-            }
-            if self.current().is_some_and(|keys| keys.is_due()) {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.1);
-            }
-        }
-        drop(alone);
+    #[test]
+    fn keys_last_no_longer_than_was_asked_for_whatever_the_clocks_say() {
+        assert_eq!(timed(Some(3600 + 1800), Some(3600)).unwrap(), (3290.0, 3590.0), "our clock is behind");
+        assert_eq!(timed(Some(900), Some(3600)).unwrap(), (710.0, 890.0));
+        assert!(timed(Some(0), None).is_err());
     }
 }

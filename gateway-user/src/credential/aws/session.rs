@@ -21,9 +21,9 @@ use aws_smithy_types::error::display::DisplayErrorContext;
 use tokio::runtime::Handle;
 
 use super::{
-    super::{For, Problem},
-    Asked,
-    kept::{Kept, Keys},
+    super::{For, Label, Problem, slot::Timed},
+    keys::{Kept, Keys},
+    person::Asked,
 };
 use crate::config::AssumeRole;
 
@@ -33,6 +33,7 @@ const MOST: usize = 4096;
 /// The sessions of one server's role.
 pub(super) struct Sessions {
     role: Arc<Role>,
+    label: Label,
     runtime: Handle,
     /// Read by every call without a lock, and copied for every new person.
     all: ArcSwap<HashMap<Whose, Arc<Session>>>,
@@ -55,9 +56,10 @@ struct Role {
 }
 
 impl Sessions {
-    pub(super) fn new(assume: &AssumeRole, own: Arc<Kept>, runtime: &Handle) -> Self {
+    pub(super) fn new(assume: &AssumeRole, own: Arc<Kept>, label: Label, runtime: &Handle) -> Self {
         Sessions {
             role: Arc::new(Role { assume: assume.clone(), own }),
+            label,
             runtime: runtime.clone(),
             all: ArcSwap::default(),
             adding: Mutex::default(),
@@ -86,12 +88,8 @@ impl Sessions {
         }
         let session = all.entry(whose).or_insert_with_key(|(_, asked)| {
             let (role, asked) = (self.role.clone(), asked.clone());
-            let source = format!("the role `{}` for {}", role.assume.role, asked.session_name);
-            let fetch = move || -> super::kept::Fetching {
-                let (role, asked) = (role.clone(), asked.clone());
-                Box::pin(async move { role.session(&asked).await })
-            };
-            Arc::new(Session { kept: Kept::new(source, &self.runtime, fetch), used: AtomicU64::new(0) })
+            let kept = Kept::new(self.label.clone(), &self.runtime, move || role.clone().session(asked.clone()));
+            Arc::new(Session { kept: Arc::new(kept), used: AtomicU64::new(0) })
         });
         let kept = use_now(session);
         self.all.store(Arc::new(all));
@@ -101,8 +99,8 @@ impl Sessions {
 
 impl Role {
     /// Asks STS for a session.
-    async fn session(&self, asked: &Asked) -> Result<Keys, Problem> {
-        let own = self.own.get().await.map_err(|problem| Problem::NotAssumed(format!("the gateway's own AWS keys: {problem}")))?;
+    async fn session(self: Arc<Self>, asked: Asked) -> Result<Timed<Arc<Keys>>, Problem> {
+        let own = self.own.get().await.map_err(|error| Problem::NotAssumed(format!("{} {}", error.asked, error.problem)))?;
         if own.region.is_none() {
             let cause = "no AWS region is known, and STS is asked in one. The server's `credential` must get a `region`";
             return Err(Problem::NotAssumed(cause.into()));
@@ -128,7 +126,7 @@ impl Role {
         let ends = SystemTime::try_from(given.expiration).map_err(|_| Problem::NotAssumed("STS gives keys of no known end".into()))?;
         let credentials =
             Credentials::new(given.access_key_id, given.secret_access_key, Some(given.session_token), Some(ends), "AssumeRole");
-        Ok(Keys::new(credentials, own.region.clone(), own.sdk.clone(), begun, Some(*duration)))
+        Keys { credentials, region: own.region.clone(), sdk: own.sdk.clone() }.timed(begun, Some(*duration))
     }
 
     /// In our words, for callers; the log has AWS's own.

@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::identity::Identity;
 
 use super::{
     super::{Applied, CredentialError, Echoes, Label, Outgoing, Problem, Secret, carries_credential, held::without},
-    kept::Keys,
+    keys::Keys,
     skew::{Answer, Clock},
 };
 

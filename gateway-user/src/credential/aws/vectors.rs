@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use serde_json::Value;
 
-use super::{Clock, Signer, kept::Keys, sign::Canon};
+use super::{Clock, Signer, keys::Keys, sign::Canon};
 use crate::credential::{Applied, Label, Outgoing};
 
 /// Not of AWS's suite, but of the crate's own tests: they say nothing of keys, region and time.
@@ -63,7 +63,7 @@ fn signed(case: &Path, request: &Request) -> Applied {
     let keys = &context["credentials"];
     let token = keys["token"].as_str().map(str::to_owned);
     let credentials = Credentials::new(text(&keys["access_key_id"]), text(&keys["secret_access_key"]), token, None, "test");
-    let keys = Keys::new(credentials, None, SdkConfig::builder().build(), Instant::now(), None);
+    let keys = Keys { credentials, region: None, sdk: SdkConfig::builder().build() };
     let label = Label { server: "test".into(), asked: "test".into() };
     let (service, region) = (context["service"].as_str().unwrap(), context["region"].as_str().unwrap());
     let signer = Signer::new(Arc::new(keys), service.into(), region.into(), Arc::<Clock>::default(), label);
