@@ -1,6 +1,9 @@
 //! Whose keys they are.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use gateway_user::{
     config::{AssumeRole, SessionTag, SigV4Config},
@@ -8,7 +11,7 @@ use gateway_user::{
         CredentialError, For, Held, Problem,
         aws::{SigV4, Signer},
     },
-    identity::{How, Identity, Principal, Strength},
+    identity::{How, Identity, Principal, Strength, now},
     outbound::Outbound,
 };
 use tokio::runtime::Handle;
@@ -121,7 +124,7 @@ async fn nobody_has_no_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chain_ends_at_the_instance_s_metadata_and_says_so_when_it_is_empty() {
     let moto = Process::moto();
-    let metadata = emulator::metadata(&moto);
+    let (metadata, _alone) = emulator::chain(&moto).await;
     let config = SigV4Config { service: "sts".into(), region: Some("eu-central-1".into()), profile: None, assume_role: None };
     let own = get(&sigv4(config.clone()), &person("ada", &[])).await.unwrap();
     assert_eq!(own.key_id(), "test-key", "which is moto's for every instance");
@@ -137,6 +140,26 @@ async fn the_chain_ends_at_the_instance_s_metadata_and_says_so_when_it_is_empty(
     let config = SigV4Config { service: "sts".into(), region: None, profile: Some("absent".into()), assume_role: None };
     let error = get(&sigv4(config), &person("ada", &[])).await.unwrap_err().to_string();
     assert!(error.contains("the AWS profile `absent`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_s_keys_that_have_ended_are_not_used_whatever_the_sdk_says() {
+    let moto = Process::moto();
+    let _chain = emulator::chain(&moto).await;
+    let ends = now() + 3;
+    emulator::KEYS_END.store(ends, Ordering::Relaxed);
+    let config = SigV4Config { service: "sts".into(), region: Some("eu-central-1".into()), profile: None, assume_role: None };
+    let (clinic, ada) = (sigv4(config), person("ada", &[]));
+    get(&clinic, &ada).await.unwrap();
+    let error = loop {
+        match get(&clinic, &ada).await {
+            Ok(_) => assert!(now() < ends, "they have ended"),
+            Err(error) => break error.to_string(),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(error.contains("the AWS credential chain gives keys whose time is over"), "{error}");
+    emulator::KEYS_END.store(0, Ordering::Relaxed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

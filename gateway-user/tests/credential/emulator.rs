@@ -8,11 +8,13 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Mutex, OnceLock,
-        atomic::{AtomicU16, Ordering},
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
+
+use tokio::sync::MutexGuard;
 
 use crate::relay::{Fate, Relay};
 
@@ -59,11 +61,12 @@ fn tool(name: &str) -> Command {
 struct Home {
     config: PathBuf,
     text: Mutex<String>,
-    /// Where the instance's metadata are asked for; behind it is the emulator of the test that wants them.
+    /// Where the instance's metadata are asked for.
     metadata: Relay,
 }
 
-static METADATA: AtomicU16 = AtomicU16::new(9);
+/// The emulator of the test that has the chain.
+static MOTO: AtomicU16 = AtomicU16::new(9);
 
 fn home() -> &'static Home {
     static HOME: OnceLock<Home> = OnceLock::new();
@@ -73,8 +76,11 @@ fn home() -> &'static Home {
         let home = Home {
             config: dir.join("config"),
             text: Mutex::default(),
-            metadata: Relay::start_to(|| METADATA.load(Ordering::Relaxed), |_| Fate::Metadata),
+            metadata: Relay::start_to(|| MOTO.load(Ordering::Relaxed), |_| Fate::Metadata(KEYS_END.load(Ordering::Relaxed))),
         };
+        let all = Relay::start_to(|| MOTO.load(Ordering::Relaxed), |_| Fate::Pass);
+        *home.text.lock().unwrap() = format!("[default]\nendpoint_url = {}\n", all.url);
+        fs::write(&home.config, &*home.text.lock().unwrap()).unwrap();
         for (name, value) in [
             ("AWS_CONFIG_FILE", home.config.to_str().unwrap()),
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
@@ -109,8 +115,18 @@ pub(crate) fn profile(url: &str) -> String {
 /// The secret of every profile's key.
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYTESTKEYKEY";
 
-/// Where the AWS chain ends: this moto's instance metadata.
-pub(crate) fn metadata(moto: &Process) -> &'static Relay {
-    METADATA.store(moto.1, Ordering::Relaxed);
-    &home().metadata
+/// The test that the AWS chain of this process is for; no other has it meanwhile. Where it ends is this moto's instance metadata, and all
+/// of AWS is this moto.
+pub(crate) async fn chain(moto: &Process) -> (&'static Relay, MutexGuard<'static, ()>) {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let home = home();
+    let alone = ALONE.lock().await;
+    // Without it the chain would ask the real one, of the host that runs the tests.
+    assert_eq!(std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").as_deref(), Ok(&*home.metadata.url));
+    assert!(home.metadata.url.starts_with("http://127.0.0.1:"));
+    MOTO.store(moto.1, Ordering::Relaxed);
+    (&home.metadata, alone)
 }
+
+/// What the instance's metadata say of when its keys end, in seconds since 1970; 0: what moto says.
+pub(crate) static KEYS_END: AtomicU64 = AtomicU64::new(0);

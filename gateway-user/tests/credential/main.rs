@@ -7,3 +7,4 @@ mod emulator;
 mod ends;
 mod relay;
 mod signed;
+mod stores;

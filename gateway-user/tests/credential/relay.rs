@@ -44,8 +44,8 @@ pub(crate) enum Fate {
     /// It waits until the gate opens.
     Held(Arc<Gate>),
     Error(u16, &'static str),
-    /// With the field that EC2 answers with beside a token of its metadata, and moto does not.
-    Metadata,
+    /// With the field that EC2 answers with beside a token of its metadata, and moto does not; and with another end of its keys.
+    Metadata(u64),
     Cut,
 }
 
@@ -150,8 +150,13 @@ impl Relay {
                 );
                 Some(format!("HTTP/1.1 {status} No\r\ncontent-type: text/xml\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
             }
-            Fate::Metadata => {
-                let answer = String::from_utf8(forward(request, port)?).unwrap();
+            Fate::Metadata(end) => {
+                let mut answer = String::from_utf8(forward(request, port)?).unwrap();
+                if let Some((before, said)) = answer.split_once("\"Expiration\": \"").filter(|_| end > 0) {
+                    // As long as moto's own.
+                    let end = jiff::Timestamp::from_second(i64::try_from(end).unwrap()).unwrap();
+                    answer = format!("{before}\"Expiration\": \"{end}{}", &said[20..]);
+                }
                 Some(answer.replacen("\r\n", "\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\n", 1).into_bytes())
             }
             Fate::Cut => None,
