@@ -48,6 +48,7 @@ fn exchange(port: u16, request: &Request<'_>, signer: Option<&Signer>, as_if: &R
             let outgoing =
                 Outgoing { method: as_if.method, target: as_if.target, authority: &authority, headers: &as_if.headers, body: as_if.body };
             let applied = Held::Aws(signer.clone()).apply(&outgoing).unwrap();
+            assert!(applied.removes("x-amz-content-sha256") && applied.removes("x-amz-date"));
             request.headers.iter().filter(|(name, _)| !applied.removes(name)).for_each(|(name, value)| field(name, value));
             applied.set.iter().for_each(|(name, value)| field(name, value.expose().as_bytes()));
         }

@@ -36,7 +36,7 @@ pub(super) struct Sessions {
     label: Label,
     runtime: Handle,
     /// Read by every call without a lock, and copied for every new person.
-    all: ArcSwap<HashMap<Whose, Arc<Session>>>,
+    all: ArcSwap<HashMap<Arc<Whose>, Arc<Session>>>,
     adding: Mutex<()>,
     /// Counts what is used, to tell what was not for longest.
     uses: AtomicU64,
@@ -86,8 +86,8 @@ impl Sessions {
             let line = *line;
             all.retain(|_, session| session.used.load(Ordering::Relaxed) >= line);
         }
-        let session = all.entry(whose).or_insert_with_key(|(_, asked)| {
-            let (role, asked) = (self.role.clone(), asked.clone());
+        let session = all.entry(Arc::new(whose)).or_insert_with_key(|whose| {
+            let (role, asked) = (self.role.clone(), whose.1.clone());
             let kept = Kept::new(self.label.clone(), &self.runtime, move || role.clone().session(asked.clone()));
             Arc::new(Session { kept: Arc::new(kept), used: AtomicU64::new(0) })
         });
@@ -153,5 +153,35 @@ impl Role {
             _ => "the gateway's log has STS's reason",
         };
         Problem::NotAssumed(format!("STS answers `{code}`: {what}"))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::identity::{How, Identity, Principal, Strength};
+
+    #[tokio::test]
+    async fn of_too_many_sessions_those_that_were_not_used_for_longest_are_forgotten() {
+        let label = Label { server: "clinic".into(), asked: "the role".into() };
+        let own = Kept::new(label.clone(), &Handle::current(), async || Err(Problem::Gone));
+        let assume = AssumeRole { role: "role".into(), external_id: None, session_tags: vec![], duration: Duration::from_secs(900) };
+        let sessions = Sessions::new(&assume, Arc::new(own), label, &Handle::current());
+        let of = |n: usize| {
+            let person = Principal::Person { issuer: "https://login.test".into(), subject: n.to_string(), name: None, groups: vec![] };
+            let identity = Arc::new(Identity::new(person, How::Nothing, Strength::Token));
+            sessions.of(&For { identity: &identity, token: None, session: "s" }).unwrap()
+        };
+        let (first, second) = (of(1), of(2));
+        for n in 1..=MOST + 1 {
+            of(n);
+            of(1);
+        }
+        assert_eq!(sessions.all.load().len(), MOST - MOST / 4 + 1);
+        assert!(Arc::ptr_eq(&of(1), &first), "it is in use");
+        assert!(!Arc::ptr_eq(&of(2), &second), "it is not");
     }
 }

@@ -152,7 +152,7 @@ fn settings(canon: Canon) -> SigningSettings {
 fn is_signed(name: &str) -> bool {
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
     let is_forwarded = name.get(..11).is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded"));
-    !(is(&"host") || OURS.iter().any(|one| is(one)) || UNSIGNED.iter().any(|one| is(one)) || is_forwarded || carries_credential(name))
+    !(is(&"host") || OURS.iter().chain(&UNSIGNED).any(is) || is_forwarded || carries_credential(name))
 }
 
 impl fmt::Debug for Signer {

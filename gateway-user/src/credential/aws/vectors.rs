@@ -1,5 +1,5 @@
 //! Signatures against AWS's published vectors, which the crate `aws-sigv4` carries in its package.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,
