@@ -65,7 +65,12 @@ fn list(tools: &Tools, server: Option<&str>, as_json: bool) -> anyhow::Result<Ex
         for (server, tool, known) in &listed {
             let state = if known.is_changed() { "changed" } else { "accepted" };
             // A name came from the server: what could steer the terminal is shown, and not obeyed.
-            table.push_str(&format!("{:20} {:28} {state:10} {:.16}\n", server.escape_debug(), tool.escape_debug(), known.current.to_string()));
+            table.push_str(&format!(
+                "{:20} {:28} {state:10} {:.16}\n",
+                server.escape_debug(),
+                tool.escape_debug(),
+                known.current.to_string()
+            ));
         }
         say(&table)?;
     }

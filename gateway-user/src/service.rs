@@ -25,13 +25,14 @@ use gateway_user::{
     config::{Config, ServerConfig},
     console::{self, Console, Provider},
     control::{self, Control},
+    credential::Credentials,
     identity::{
         Identities, instance,
         login::{Hosts, Waiting},
     },
     outbound::Outbound,
     policy::{self, Labeller, PolicySet},
-    proxy::{self, Owners, Rules, Shared},
+    proxy::{self, Owners, Parts, Rules, Shared},
     ship::{self, Ship, ShipOptions},
     tls::{Renewed, Tls},
     tools::Tools,
@@ -148,7 +149,9 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     };
     let socket = config.identity.is_configured().then(|| control.block_on(async { control::bind(&config.identity.socket) })).transpose()?;
     let rules = rules(&config)?;
-    let shared = Shared::new(config, capture, tls, identities, rules, owners, log.appender(), workers);
+    let credentials = Credentials::new(&config, &outbound, control.handle())?;
+    let parts = Parts { config, capture, tls, identities, rules, credentials, owners, audit: log.appender() };
+    let shared = Shared::new(parts, workers);
 
     control.block_on(async {
         for server in 0..shared.config.servers.len() {
@@ -164,6 +167,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
                 "name": server.name, "url": server.url.to_string(), "durability": format!("{:?}", server.durability).to_lowercase(),
                 "other": format!("{:?}", server.other).to_lowercase(), "anonymous": format!("{:?}", server.anonymous).to_lowercase(),
                 "authorization": format!("{:?}", server.authorization).to_lowercase(), "allow_groups": server.allow_groups,
+                "on_tool_change": format!("{:?}", server.on_tool_change).to_lowercase(), "credential": server.credential.kind(),
             })).collect::<Vec<_>>(),
             "identity": {
                 "oidc": identity.oidc.iter().map(|issuer| &issuer.issuer).collect::<Vec<_>>(),
@@ -208,6 +212,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         let resolving = tokio::spawn(resolving(shared.clone()));
         let tidying = tokio::spawn(tidying(shared.clone()));
         let renewing = tokio::spawn(renewing(shared.clone(), signal(SignalKind::hangup())?));
+        let furnishing = tokio::spawn(shared.credentials.clone().keep_up());
         let vouching = vouching(&shared.identities, &outbound);
         let kernel = kernel_log.map(|log| tokio::spawn(kernel_messages(log)));
         let ship = match &shared.config.kinesis {
@@ -243,6 +248,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         resolving.abort();
         tidying.abort();
         renewing.abort();
+        furnishing.abort();
         vouching.iter().chain(&logins).for_each(JoinHandle::abort);
         if let Some(kernel) = kernel {
             kernel.abort();

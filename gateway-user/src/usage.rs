@@ -301,7 +301,11 @@ mod tests {
         assert_eq!(usage.take(&ada.call("q"), now + MINUTE / 3), Ok(()), "after the time that was told");
         assert!(usage.take(&ada.call("q"), now + MINUTE / 3).is_err());
         let (session, person) = usage.counters("ada", "s");
-        assert_eq!((session.calls, person.calls), (4, 4), "what was denied was not counted, nor what others call in a session of that name");
+        assert_eq!(
+            (session.calls, person.calls),
+            (4, 4),
+            "what was denied was not counted, nor what others call in a session of that name"
+        );
     }
 
     #[test]

@@ -29,6 +29,21 @@ pub enum CredentialConfig {
     Mtls,
 }
 
+impl CredentialConfig {
+    /// Its `kind`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Callers => "callers",
+            Self::None => "none",
+            Self::Static(_) => "static",
+            Self::OAuth(_) => "oauth",
+            Self::SigV4(_) => "sigv4",
+            Self::Mtls => "mtls",
+        }
+    }
+}
+
 /// `kind = "static"`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticConfig {

@@ -24,8 +24,8 @@ use crate::identity::Identity;
 
 pub use echo::{EchoStream, Echoes};
 pub use error::{CredentialError, FileProblem, Label, Problem, SetupError};
-pub use held::{Applied, Held, Outgoing, Placed, carries_credential};
 pub(crate) use held::parameter;
+pub use held::{Applied, Held, Outgoing, Placed, carries_credential};
 pub use secret::Secret;
 pub use server::{Credential, Credentials};
 

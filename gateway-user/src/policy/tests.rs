@@ -115,7 +115,7 @@ fn each_part_of_the_context_is_told_as_it_is() {
          context.strength.declared_on_instance && context.strength.declared && !context.strength.token",
         "context has revision && context.revision == \"2025-11-25\"",
         "context has definition && context.definition == \"ab\" && context.definition_changed",
-"context.process has exe && context.process.exe == \"/usr/bin/python3\" && context.process has uid && context.process.uid == 1000",
+        "context.process has exe && context.process.exe == \"/usr/bin/python3\" && context.process has uid && context.process.uid == 1000",
         "context.process has unit && context.process.unit == \"agent.service\" && context.process has cgroup && \
          context.process.cgroup == \"/system.slice\"",
         "context.session == {calls: 1, bytes_out: 2, tools: 3}",

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     body::join,
     connection::{Connection, Next},
+    credential::{Furnished, Used},
     entrance::OF_THE_HOST,
     forward::{Flight, Lost, RAN, unreachable_server},
     lists::Cut,
@@ -44,6 +45,8 @@ pub(super) struct Answered<'a> {
     pub since: Instant,
     pub upstream: Option<SocketAddr>,
     pub tls: Option<&'a record::Tls>,
+    /// With whose credential it was called.
+    pub credential: Option<Used>,
     /// What of a list the caller does not see.
     pub withheld: &'a [String],
 }
@@ -57,6 +60,7 @@ impl<'a> Answered<'a> {
             since: flight.started,
             upstream: flight.reached,
             tls: flight.tls.as_deref(),
+            credential: flight.furnished.as_ref().map(Furnished::used),
             withheld: &[],
         }
     }
@@ -72,8 +76,9 @@ pub(super) fn chunk(piece: Bytes) -> Vec<Bytes> {
 
 impl Connection {
     /// Gives the server's answer to the client.
-    pub(super) async fn relay(&mut self, mut server: Side, head: ResponseHead, flight: &mut Flight) -> Result<Next, Lost> {
+    pub(super) async fn relay(&mut self, mut server: Side, mut head: ResponseHead, flight: &mut Flight) -> Result<Next, Lost> {
         let mut decoder = BodyDecoder::new(head.framing);
+        flight.masked_head(&mut head);
         if let Some(id) = head.headers.get("mcp-session-id") {
             // The answer to `initialize` opens the protocol's session.
             flight.session = format!("{}:{}", self.config().name, String::from_utf8_lossy(id));
@@ -86,12 +91,32 @@ impl Connection {
             Shape::Metadata => self.metadata(&mut server, &head, &mut decoder, flight).await?,
             Shape::Stream => self.stream(&mut server, &head, &mut decoder, flight).await?,
         };
+        self.keep(server, &head, &decoder, flight);
+        Ok(next)
+    }
+
+    /// As [`Connection::relay`], of an answer whose body is read already.
+    pub(super) async fn relay_read(
+        &mut self,
+        server: Side,
+        mut head: ResponseHead,
+        decoder: BodyDecoder,
+        body: Bytes,
+        flight: &mut Flight,
+    ) -> Result<Next, Lost> {
+        flight.masked_head(&mut head);
+        let next = self.read_whole(&head, body, flight).await?;
+        self.keep(server, &head, &decoder, flight);
+        Ok(next)
+    }
+
+    /// Keeps a connection to the server for the caller's next request, if it can carry one.
+    fn keep(&self, server: Side, head: &ResponseHead, decoder: &BodyDecoder, flight: &Flight) {
         if let Some(to) =
             flight.reached.filter(|_| flight.sent && head.keep_alive && decoder.is_done() && server.buf.is_empty() && !server.ended())
         {
             self.worker.pool.borrow_mut().put(self.destination(flight, to), Server { side: server, tls: flight.tls.clone() });
         }
-        Ok(next)
     }
 
     /// An answer that is read whole: it is of no use to the client before its last byte, and that waits for the record anyway.
@@ -103,6 +128,10 @@ impl Connection {
         flight: &mut Flight,
     ) -> Result<Next, Lost> {
         let body = self.all_of(server, decoder, flight).await?;
+        self.read_whole(head, body, flight).await
+    }
+
+    async fn read_whole(&mut self, head: &ResponseHead, body: Bytes, flight: &mut Flight) -> Result<Next, Lost> {
         let elsewhere = head.status == 202 && !flight.parked.is_empty();
         let mut edits = Vec::new();
         if !elsewhere {
@@ -117,7 +146,7 @@ impl Connection {
     }
 
     /// A body whole, within the limit of what is inspected.
-    pub(super) async fn all_of(&mut self, server: &mut Side, decoder: &mut BodyDecoder, flight: &Flight) -> Result<Bytes, Lost> {
+    pub(super) async fn all_of(&mut self, server: &mut Side, decoder: &mut BodyDecoder, flight: &mut Flight) -> Result<Bytes, Lost> {
         let limit = self.worker.shared.config.limits.inspected_body;
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut size = 0;
@@ -221,6 +250,7 @@ impl Connection {
             withheld: answered.withheld,
             upstream: self.entrance.as_ref().and(answered.upstream),
             tls: answered.tls,
+            credential: answered.credential,
             payload,
         };
         self.worker.shared.metrics.answered(took);
@@ -277,14 +307,17 @@ impl Connection {
     }
 
     /// The next piece of the server's body; `None` at its end.
-    pub(super) async fn piece(&mut self, server: &mut Side, decoder: &mut BodyDecoder, flight: &Flight) -> Result<Option<Bytes>, Lost> {
+    pub(super) async fn piece(&mut self, server: &mut Side, decoder: &mut BodyDecoder, flight: &mut Flight) -> Result<Option<Bytes>, Lost> {
         loop {
             match decoder.decode(&mut server.buf).map_err(|error| Lost::Answer(unreadable(&error)))? {
-                Decoded::Data(piece) => return Ok(Some(piece)),
-                Decoded::End { .. } => return Ok(None),
+                Decoded::Data(piece) => match flight.masked(piece) {
+                    piece if piece.is_empty() => {}
+                    piece => return Ok(Some(piece)),
+                },
+                Decoded::End { .. } => return Ok(flight.rest()),
                 Decoded::NeedMore if server.ended() => {
                     return match decoder.finish_on_eof() {
-                        Ok(()) => Ok(None),
+                        Ok(()) => Ok(flight.rest()),
                         Err(_) => Err(Lost::Answer(Refusal::upstream("the server closed the connection inside its answer", RAN))),
                     };
                 }
@@ -303,7 +336,7 @@ impl Connection {
         let led = self.entrance.as_ref().map(|entrance| entrance.lead_back(&head.headers, &flight.target)).unwrap_or_default();
         let set: Vec<(&str, &[u8])> = led.iter().map(|(name, value)| (*name, value.as_slice())).collect();
         let remove = if self.entrance.is_some() { OF_THE_HOST } else { &[] };
-        write_response_head(&mut out, head, &flight.method, &Rewrite { framing, set: &set, remove, keep_alive })
+        write_response_head(&mut out, head, &flight.method, &Rewrite { target: None, framing, set: &set, remove, keep_alive })
             .map_err(|error| Lost::Answer(Refusal::upstream(format!("the server's answer cannot be sent on: {error}"), RAN)))?;
         Ok(out.freeze())
     }

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     answer::{Answered, after_head, chunk, unreadable},
     connection::{Connection, Next},
+    credential::Furnished,
     forward::{Flight, Lost, RAN},
     record::{self, Call},
     refusal::{self, Refusal},
@@ -56,10 +57,14 @@ impl Connection {
             // Events that came together leave together, and the end with the last.
             let broken = match decoder.decode(&mut server.buf) {
                 Ok(Decoded::Data(piece)) => {
-                    splitter.push(piece);
+                    splitter.push(flight.masked(piece));
                     continue;
                 }
-                Ok(Decoded::End { .. }) => break,
+                Ok(Decoded::End { .. }) => {
+                    // No echo has a line break in it: what waited is of the last event.
+                    splitter.push(flight.rest().unwrap_or_default());
+                    break;
+                }
                 Ok(Decoded::NeedMore) => None,
                 Err(error) => Some(error),
             };
@@ -212,6 +217,7 @@ impl Connection {
             since: waiting.since,
             upstream: flight.reached,
             tls: flight.tls.as_deref(),
+            credential: own.then(|| flight.furnished.as_ref().map(Furnished::used)).flatten(),
             withheld: &cut.withheld,
         };
         // The status of a stream that was opened for something else says nothing of this call.

@@ -243,7 +243,7 @@ impl Connection {
             self.receive(&mut body, |begun| !begun.is_blank()).await?;
             self.vouch(head).await?;
         }
-        if body.begins_like_json() {
+        if body.begins_like_json() || self.is_signed() {
             let body = self.rest_of_body(head, body).await?;
             if looks_like_a_message(&body) {
                 let refusal = self.not_mcp("a JSON-RPC message under another media type than application/json".into());

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use compio::time::{sleep, timeout};
 use futures_util::FutureExt;
 
@@ -17,7 +17,7 @@ use super::{
     body::Body,
     caller::Origin,
     connection::{Connection, Next, Stop},
-    entrance::hearsay,
+    credential::Furnished,
     record::{self, OpenCall, Outcome, micros},
     refusal::{self, Refusal},
     stream::{First, Side, first},
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     audit::{Effect, Kind},
     tls::TlsError,
-    wire::http1::{Decoded, Framing, LAST_CHUNK, Method, RequestHead, ResponseHead, Rewrite, parse_response, write_request_head},
+    wire::http1::{BodyDecoder, Decoded, Framing, LAST_CHUNK, Method, RequestHead, ResponseHead, parse_response},
 };
 
 /// How long a server that has begun to answer, or has left, may take to read the rest of the request.
@@ -60,6 +60,8 @@ pub(super) struct Flight {
     pub reached: Option<SocketAddr>,
     /// How the server showed who it is.
     pub tls: Option<Rc<record::Tls>>,
+    /// The credential that it was sent with, if there is one of the gateway's.
+    pub furnished: Option<Furnished>,
     /// The record of the request's outcome is written.
     pub closed: bool,
     /// Notifications were recorded, and it is not certain yet that their records are written.
@@ -100,6 +102,7 @@ impl Connection {
             listening: false,
             reached: None,
             tls: None,
+            furnished: None,
             closed: false,
             noted: false,
             sent: false,
@@ -117,10 +120,28 @@ impl Connection {
     }
 
     async fn forward(&mut self, head: &RequestHead, body: Bytes, flight: &mut Flight) -> Result<Next, Lost> {
+        let (mut server, answer) = self.sent(head, body.clone(), flight).await?;
+        if !flight.may_be_skewed(&answer) {
+            return self.relay(server, answer, flight).await;
+        }
+        let mut decoder = BodyDecoder::new(answer.framing);
+        let refused = self.all_of(&mut server, &mut decoder, flight).await?;
+        if flight.is_skewed(&answer, &refused) {
+            // Refused for its date alone, it has had no effect: sent once more with a right one, it is the same call.
+            drop(server);
+            let (server, answer) = self.sent(head, body, flight).await?;
+            return self.relay(server, answer, flight).await;
+        }
+        self.relay_read(server, answer, decoder, refused, flight).await
+    }
+
+    /// Sends a request to the server; gives the head of its answer.
+    async fn sent(&mut self, head: &RequestHead, body: Bytes, flight: &mut Flight) -> Result<(Side, ResponseHead), Lost> {
         let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let framing = if body.is_empty() { Framing::None } else { Framing::Length(length) };
-        let sent_head = self.request_head(head, framing)?;
+        // The server is reached first: a credential can end while one waits for that.
         let mut server = self.server(flight).await?;
+        let sent_head = self.request_head(head, framing, &body, flight).await?;
         // A server may answer before it has read everything, and close: its answer counts, not the failed write.
         let written = self.send(&mut server, vec![sent_head, body], flight).await;
         let answer = match self.answer_head(&mut server, flight).await {
@@ -130,7 +151,8 @@ impl Connection {
             }
             other => other?,
         };
-        self.relay(server, answer, flight).await
+        self.is_taken(&answer, flight)?;
+        Ok((server, answer))
     }
 
     /// Forwards a request whose body is not inspected: it streams, until it ends or the server answers.
@@ -147,7 +169,7 @@ impl Connection {
         let packed = |piece: Bytes| if head.framing == Framing::Chunked { chunk(piece) } else { vec![piece] };
         let mut server = self.server(flight).await?;
         let begun = std::mem::take(&mut body.pieces).into_iter().flat_map(packed);
-        let pieces = std::iter::once(self.request_head(head, head.framing)?).chain(begun).collect();
+        let pieces = std::iter::once(self.request_head(head, head.framing, &[], flight).await?).chain(begun).collect();
         self.send(&mut server, pieces, flight).await.map_err(broken)?;
         self.welcome(&mut body).await.map_err(|_| Lost::ClientGone)?;
         let mut early = self.answer_in(&mut server, flight)?;
@@ -177,6 +199,7 @@ impl Connection {
             Some(answer) => answer,
             None => self.answer_head(&mut server, flight).await?,
         };
+        self.is_taken(&answer, flight)?;
         self.relay(server, answer, flight).await
     }
 
@@ -336,6 +359,7 @@ impl Connection {
                 withheld: &[],
                 upstream: self.entrance.as_ref().and(flight.reached),
                 tls: flight.tls.as_deref(),
+                credential: flight.furnished.as_ref().map(Furnished::used),
                 payload: None,
             };
             self.record(Kind::Answer, &answer, Effect::Closes(flight.seq)).await
@@ -349,27 +373,6 @@ impl Connection {
         let sent = self.client.send(pieces, shared.config.limits.idle_timeout).await;
         sent.map_err(|_| Stop::Gone)?;
         Ok(if flight.keep_alive { Next::Another } else { Next::Close })
-    }
-
-    /// The head as it goes upstream: rebuilt, asking for an answer that can be read, and without the client's connection matters.
-    fn request_head(&self, head: &RequestHead, framing: Framing) -> Result<Bytes, Lost> {
-        let mut out = BytesMut::with_capacity(1024);
-        let host = self.host(head);
-        let mut set: Vec<(&str, &[u8])> = vec![("Accept-Encoding", b"identity")];
-        let mut remove: Vec<&str> = Vec::new();
-        if self.vouched.as_ref().is_some_and(|vouched| vouched.by_token) {
-            // It was for the gateway: whoever has it could call in the caller's name.
-            remove.push("Authorization");
-        }
-        if self.entrance.is_some() {
-            set.push(("Host", host.as_bytes()));
-            remove.extend(hearsay(head));
-        }
-        let rewrite = Rewrite { framing, set: &set, remove: &remove, keep_alive: true };
-        write_request_head(&mut out, head, &rewrite).map_err(|error| {
-            Lost::Answer(Refusal::client(400, "malformed", format!("the request cannot be sent on: {error}"), "Correct the HTTP request."))
-        })?;
-        Ok(out.freeze())
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     config::{Anonymous, Authorization, ServerConfig, ServerUrl},
+    credential::Secret,
     identity::{How, Identity, NotTaken, TokenError, now, workload},
     wire::http1::{Headers, Method, RequestHead},
 };
@@ -21,8 +22,8 @@ use crate::{
 /// Who makes a request.
 pub(super) struct Vouched {
     pub identity: Arc<Identity>,
-    /// A token in the request says so. It is the gateway's, and goes no further.
-    pub by_token: bool,
+    /// The token in the request that says so. It is the gateway's, and goes no further.
+    pub token: Option<Secret>,
 }
 
 const LOG_IN: &str = "Log in with `mcp-gateway login` on this host, or send a token of an identity provider that the gateway knows.";
@@ -41,8 +42,8 @@ impl Connection {
     /// Finds out who makes a request, and whether they may call the server at all. Who it is stays known when they may not.
     pub(super) async fn vouch(&mut self, head: &RequestHead) -> Result<(), Refusal> {
         let vouched = match self.by_token(head).await? {
-            Some(identity) => Vouched { identity, by_token: true },
-            None => Vouched { identity: self.by_host().await?, by_token: false },
+            Some((identity, token)) => Vouched { identity, token: Some(token) },
+            None => Vouched { identity: self.by_host().await?, token: None },
         };
         let admitted = self.admit(&vouched.identity);
         self.vouched = Some(vouched);
@@ -53,12 +54,12 @@ impl Connection {
     pub(super) async fn vouch_unread(&mut self) -> Result<(), Refusal> {
         let identity = self.by_host().await?;
         let admitted = admit(self.config(), &identity, || None);
-        self.vouched = Some(Vouched { identity, by_token: false });
+        self.vouched = Some(Vouched { identity, token: None });
         admitted
     }
 
     /// Whom a token in the request stands for.
-    async fn by_token(&self, head: &RequestHead) -> Result<Option<Arc<Identity>>, Refusal> {
+    async fn by_token(&self, head: &RequestHead) -> Result<Option<(Arc<Identity>, Secret)>, Refusal> {
         let identities = &self.worker.shared.identities;
         let is_ours = self.config().authorization == Authorization::Gateway;
         if is_ours && has_token_in_query(&head.target) {
@@ -77,7 +78,7 @@ impl Connection {
         }
         let Some(token) = bearer(field) else { return Ok(None) };
         match identities.issuers.bearer(&self.worker.tokens, token, &self.resources()).await {
-            Ok(identity) => Ok(Some(identity)),
+            Ok(identity) => Ok(Some((identity, Secret::new(token.to_owned())))),
             Err(NotTaken::NotOurs(_)) if !is_ours => Ok(None),
             Err(NotTaken::NotOurs(error) | NotTaken::Refused(error)) => Err(self.not_taken(&error)),
             Err(NotTaken::Unavailable(error)) => Err(Refusal {

@@ -13,6 +13,7 @@ mod answer;
 mod body;
 mod caller;
 mod connection;
+mod credential;
 mod decide;
 mod endpoint;
 mod entrance;
@@ -45,6 +46,7 @@ use crate::{
     audit::{Appender, Durability, Effect, Entry, Kind, MAX_DEPTH},
     capture::Capture,
     config::Config,
+    credential::Credentials,
     identity::Identities,
     mcp,
     tls::Tls,
@@ -71,6 +73,8 @@ pub struct Shared {
     pub identities: Arc<Identities>,
     /// What calls are decided by.
     pub rules: Rules,
+    /// With whose credentials they reach their servers.
+    pub credentials: Arc<Credentials>,
     /// Which server an address belongs to.
     pub servers: Servers,
     /// What is counted.
@@ -84,18 +88,30 @@ pub struct Shared {
     reading: mcp::Limits,
 }
 
+/// What a data plane is made of.
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// The hold on the kernel programs, where connections are captured.
+    pub capture: Option<Capture>,
+    /// What `https` servers need.
+    pub tls: Tls,
+    /// Who calls.
+    pub identities: Arc<Identities>,
+    /// What calls are decided by.
+    pub rules: Rules,
+    /// With whose credentials they reach their servers.
+    pub credentials: Arc<Credentials>,
+    /// Whose sessions are.
+    pub owners: Owners,
+    /// The log.
+    pub audit: Appender,
+}
+
 impl Shared {
     /// For so many workers.
-    pub fn new(
-        config: Config,
-        capture: Option<Capture>,
-        tls: Tls,
-        identities: Arc<Identities>,
-        rules: Rules,
-        owners: Owners,
-        audit: Appender,
-        workers: usize,
-    ) -> Arc<Self> {
+    pub fn new(parts: Parts, workers: usize) -> Arc<Self> {
+        let Parts { config, capture, tls, identities, rules, credentials, owners, audit } = parts;
         let reading = mcp::Limits { max_bytes: config.limits.inspected_body, max_depth: MAX_DEPTH, ..mcp::Limits::default() };
         Arc::new(Shared {
             servers: Servers::new(&config),
@@ -104,6 +120,7 @@ impl Shared {
             tls,
             identities,
             rules,
+            credentials,
             owners,
             audit,
             metrics: Metrics::default(),
@@ -131,6 +148,7 @@ impl Shared {
                 withheld: &[],
                 upstream: None,
                 tls: None,
+                credential: None,
                 payload: None,
             };
             let entry = Entry { kind: Kind::OutcomeUnknown, body: record::bytes(&body), effect: Effect::Closes(waiting.seq) };

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{caller::Origin, decide::Decision, entrance::Entrance};
+use super::{caller::Origin, credential::Used, decide::Decision, entrance::Entrance};
 use crate::{
     audit::{Digest, Payload, Sha256},
     capture::process::{Fact, Process},
@@ -138,6 +138,9 @@ pub(super) struct Answer<'a> {
     /// How the server showed who it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<&'a Tls>,
+    /// With which credential of the gateway's it was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Used>,
     #[serde(skip)]
     pub payload: Option<Payload<'a>>,
 }

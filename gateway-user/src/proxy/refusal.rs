@@ -147,7 +147,7 @@ pub(super) fn json_answer(status: u16, body: &Bytes, mut headers: Headers, to: &
     let framing = if *to == Method::Head { Framing::None } else { Framing::Length(length) };
     let mut out = BytesMut::with_capacity(256);
     // Every part of this head is ours: it can always be written.
-    let written = write_response_head(&mut out, &head, to, &Rewrite { framing, set: &[], remove: &[], keep_alive });
+    let written = write_response_head(&mut out, &head, to, &Rewrite { target: None, framing, set: &[], remove: &[], keep_alive });
     debug_assert_eq!(written, Ok(()));
     if *to == Method::Head { vec![out.freeze()] } else { vec![out.freeze(), body.clone()] }
 }

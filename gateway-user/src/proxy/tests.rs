@@ -14,10 +14,11 @@ use futures_channel::oneshot;
 use futures_util::FutureExt;
 use serde_json::Value;
 
-use super::{Owners, Rules, Shared, endpoint, upstream::Pool, worker::Worker};
+use super::{Owners, Parts, Rules, Shared, endpoint, upstream::Pool, worker::Worker};
 use crate::{
     audit::{Log, Options},
     config,
+    credential::Credentials,
     identity::Identities,
     outbound::Outbound,
     policy::Labeller,
@@ -49,7 +50,9 @@ fn a_fault_in_an_exchange_ends_its_connection_and_closes_its_request_on_record()
     let control = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let rules = Rules::new(None, Labeller::default(), Tools::default(), Usage::new(Vec::new(), false));
     let identities = Identities::new(&config.identity, &Outbound::default(), control.handle().clone()).unwrap().into();
-    let shared = Shared::new(config, None, tls, identities, rules, Owners::default(), log.appender(), 1);
+    let credentials = Credentials::new(&config, &Outbound::default(), control.handle()).unwrap();
+    let parts = Parts { config, capture: None, tls, identities, rules, credentials, owners: Owners::default(), audit: log.appender() };
+    let shared = Shared::new(parts, 1);
     shared.servers.learn(0, 9, [Ipv4Addr::LOCALHOST.into()]);
 
     let runtime = compio::runtime::Runtime::new().unwrap();

@@ -35,7 +35,7 @@ pub use head::{MAX_HEADERS, RequestHead, ResponseHead, parse_request, parse_resp
 pub use headers::Headers;
 pub(crate) use sniff::is_token;
 pub use sniff::{Sniff, sniff};
-pub use write::{CHUNK_END, LAST_CHUNK, Rewrite, WriteError, write_chunk_head, write_request_head, write_response_head};
+pub use write::{CHUNK_END, LAST_CHUNK, Rewrite, WriteError, sent_fields, write_chunk_head, write_request_head, write_response_head};
 
 /// A request method (RFC 9110 section 9). Case-sensitive, as on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -217,7 +217,7 @@ fn body_pieces_are_slices_of_the_buffer() {
 }
 
 fn rewrite<'a>(framing: Framing) -> Rewrite<'a> {
-    Rewrite { framing, set: &[], remove: &[], keep_alive: true }
+    Rewrite { target: None, framing, set: &[], remove: &[], keep_alive: true }
 }
 
 fn text(bytes: &BytesMut) -> &str {
@@ -232,7 +232,13 @@ fn a_request_head_is_rebuilt_without_hop_by_hop_fields() {
         aUTHORIZATION: Bearer old\r\nX-One: 2\r\nDrop: me\r\n\r\n";
     let head = request(received).unwrap();
     let mut out = BytesMut::from(&b"before"[..]);
-    let with = Rewrite { framing: Framing::Length(2), set: &[("Authorization", b"Bearer new")], remove: &["drop"], keep_alive: false };
+    let with = Rewrite {
+        target: None,
+        framing: Framing::Length(2),
+        set: &[("Authorization", b"Bearer new")],
+        remove: &["drop"],
+        keep_alive: false,
+    };
     write_request_head(&mut out, &head, &with).unwrap();
     assert_eq!(
         text(&out),

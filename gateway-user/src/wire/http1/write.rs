@@ -15,6 +15,8 @@ pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// What is to be different in a head that is sent on.
 #[derive(Debug, Clone, Copy)]
 pub struct Rewrite<'a> {
+    /// A request's target, where it is another than the received one.
+    pub target: Option<&'a str>,
     /// How the body is framed on the connection that the head goes to.
     pub framing: Framing,
     /// Fields that take the place of all received fields of the same name.
@@ -53,13 +55,14 @@ pub enum WriteError {
 pub fn write_request_head(out: &mut BytesMut, head: &RequestHead, rewrite: &Rewrite<'_>) -> Result<(), WriteError> {
     atomically(out, |out| {
         let token = head.method.as_str();
-        let target_fits = head.target.bytes().all(|b| b.is_ascii_graphic());
-        if token.is_empty() || !token.bytes().all(is_token) || head.target.is_empty() || !target_fits {
+        let target = rewrite.target.unwrap_or(&head.target);
+        let target_fits = target.bytes().all(|b| b.is_ascii_graphic());
+        if token.is_empty() || !token.bytes().all(is_token) || target.is_empty() || !target_fits {
             return Err(WriteError::Target);
         }
         out.put_slice(token.as_bytes());
         out.put_u8(b' ');
-        out.put_slice(head.target.as_bytes());
+        out.put_slice(target.as_bytes());
         out.put_slice(b" HTTP/1.1\r\n");
         fields(out, &head.headers, rewrite)?;
         match rewrite.framing {
@@ -139,25 +142,25 @@ fn atomically(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut) -> Result<()
     written
 }
 
-fn fields(out: &mut BytesMut, headers: &Headers, rewrite: &Rewrite<'_>) -> Result<(), WriteError> {
+/// The fields of a head as they are sent on, name and value: those that were received and stay, then those that are set. Framing adds its
+/// own.
+pub fn sent_fields<'a>(headers: &'a Headers, rewrite: &'a Rewrite<'_>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     let hop_by_hop = HopByHop::of(headers);
-    for (name, value) in headers.iter() {
+    let stays = move |name: &[u8]| {
         let replaced = rewrite.set.iter().any(|(n, _)| name.eq_ignore_ascii_case(n.as_bytes()));
         let removed = rewrite.remove.iter().any(|n| name.eq_ignore_ascii_case(n.as_bytes()));
-        if replaced || removed || hop_by_hop.includes(name) {
-            continue;
-        }
-        field(out, name, value)?;
-    }
+        !(replaced || removed || hop_by_hop.includes(name))
+    };
+    headers.iter().filter(move |(name, _)| stays(name)).chain(rewrite.set.iter().map(|(name, value)| (name.as_bytes(), *value)))
+}
+
+fn fields(out: &mut BytesMut, headers: &Headers, rewrite: &Rewrite<'_>) -> Result<(), WriteError> {
     let none = Headers::new();
     let ours = HopByHop::of(&none);
-    for (name, value) in rewrite.set {
-        if ours.includes(name.as_bytes()) {
-            return Err(WriteError::Reserved((*name).to_owned()));
-        }
-        field(out, name.as_bytes(), value)?;
+    if let Some((name, _)) = rewrite.set.iter().find(|(name, _)| ours.includes(name.as_bytes())) {
+        return Err(WriteError::Reserved((*name).to_owned()));
     }
-    Ok(())
+    sent_fields(headers, rewrite).try_for_each(|(name, value)| field(out, name, value))
 }
 
 fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) -> Result<(), WriteError> {
