@@ -100,6 +100,10 @@ const SYNTAX: [&str; 12] = [" -", " /", "|", "&&", "$", "`", ">", "~/", "./", ":
 pub(super) fn label(path: &str, text: &str, arguments: &Arguments, found: &mut Found) {
     let name = last_name(path);
     let is_item = !path.ends_with(name) && name_has(name, &WORDS);
+    if is_item && name_has(name, &["args", "argv", "arguments"]) {
+        // The array is looked at as a whole.
+        return;
+    }
     if name_has(name, &["args"]) && !is_item {
         if let Some(program) = beside(path, arguments) {
             Shell::new(found).run(&format!("{program} {text}"));
@@ -160,11 +164,12 @@ fn telling(text: &str) -> (bool, bool) {
     }
     let bytes = text.as_bytes();
     let mut at = 0;
-    while let Some(next) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| b";|&({`\n".contains(byte))) {
+    while let Some(next) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| b";|&({".contains(byte))) {
         at += next + 1;
         let rest = text[at..].trim_start_matches([' ', '\t']);
+        let rest = &rest[..rest.floor_char_boundary(64)];
         let end = rest.find([' ', '\t', '\n', ';', '|', '&', ')', '}']).unwrap_or(rest.len());
-        if end <= 64 && STRONG.contains(&command::base_name(&rest[..end]).as_str()) && bytes[at - 1] != b'\n' {
+        if STRONG.contains(&command::base_name(&rest[..end]).as_str()) {
             return (true, false);
         }
     }

@@ -27,9 +27,12 @@ const LONGEST: usize = 64 << 10;
 const TOKENS: usize = 8192;
 /// How deep expressions and queries may nest.
 const NESTING: usize = 50;
-/// Stack for parsing, and what the tree of a token may take while it is walked and dropped, in bytes.
-const STACK: usize = 128 << 10;
-const STACK_PER_TOKEN: usize = 1 << 10;
+/// More joins than people write: the parser's time grows with the square of their number, and more.
+const JOINS: usize = 64;
+/// Stack for parsing, and what a token may take while its tree is made, walked and dropped, in bytes.
+const STACK: usize = 512 << 10;
+const STACK_PER_TOKEN: usize = if cfg!(debug_assertions) { 64 << 10 } else { 16 << 10 };
+const STACK_AT_MOST: usize = if cfg!(debug_assertions) { 256 << 20 } else { 64 << 20 };
 
 /// Labels `text`, the argument called `name`, if it is SQL.
 pub(super) fn label(name: &str, text: &str, found: &mut Found) {
@@ -131,13 +134,14 @@ fn parse_span(reading: &Reading<'_>, span: Span, seen: &Seen, found: &mut Found)
 fn parse(reading: &Reading<'_>, span: Span, in_all: bool, found: &mut Found) -> bool {
     let text = reading.without_comments(span.from, span.to);
     let tokens = span.to - span.from;
-    if text.len() > LONGEST || tokens > TOKENS {
+    let joins = (span.from..span.to).filter(|at| reading.is(*at, "JOIN")).count();
+    if text.len() > LONGEST || tokens > TOKENS || joins > JOINS {
         return false;
     }
     let mut is_parsed = false;
     let own = reading.of.iter().map(|of| RULES[*of].dialect as &dyn Dialect);
     for dialect in own.chain([&GenericDialect {} as &dyn Dialect]) {
-        is_parsed |= with_stack(STACK + tokens * STACK_PER_TOKEN, || match statements(dialect, &text) {
+        is_parsed |= with_stack((STACK + tokens * STACK_PER_TOKEN).min(STACK_AT_MOST), || match statements(dialect, &text) {
             Some(statements) => {
                 statements.iter().for_each(|statement| tree::label(statement, found));
                 if statements.len() > 1 {
@@ -203,11 +207,16 @@ fn is_evident(reading: &Reading<'_>, span: Span) -> bool {
 const ARTICLES: [&str; 16] =
     ["A", "AN", "THE", "MY", "YOUR", "OUR", "HIS", "HER", "ITS", "THEIR", "THIS", "THAT", "THESE", "THOSE", "ALL", "ANY"];
 
-/// Words only, and an article where a table's name would be.
+/// Words only, and an article where a table's name would be; or words behind one that only shows.
 fn is_prose(reading: &Reading<'_>) -> bool {
     let is_sentence = |at: usize| matches!(reading.tokens[at].kind, What::Word) || b".,!?".iter().any(|mark| reading.mark(at, *mark));
+    if !(0..reading.tokens.len()).all(is_sentence) {
+        return false;
+    }
+    let has = |words: &[&str]| (0..reading.tokens.len()).any(|at| reading.is_any(at, words));
     let mut tables = (0..reading.tokens.len()).filter(|at| reading.is_any(*at, &["FROM", "INTO", "UPDATE", "TABLE", "JOIN"])).peekable();
-    (0..reading.tokens.len()).all(is_sentence) && tables.peek().is_some() && tables.all(|at| reading.is_any(at + 1, &ARTICLES))
+    (reading.is_any(0, &["SHOW", "EXPLAIN", "DESCRIBE", "DESC"]) && reading.tokens.len() > 3 && !has(&["SELECT", "INSERT", "DELETE"]))
+        || (tables.peek().is_some() && tables.all(|at| reading.is_any(at + 1, &ARTICLES)))
 }
 
 /// Whether the first word, behind comments and parentheses, begins a statement. Ordinary text ends here.

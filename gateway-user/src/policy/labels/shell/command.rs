@@ -65,7 +65,8 @@ pub(super) fn is_harmless_device(path: &str) -> bool {
 pub(super) fn label(shell: &mut Shell<'_>, words: &[Word], input: &Input) {
     let mut fetched = Vec::with_capacity(words.len());
     for word in words {
-        fetched.push(word.runs.iter().fold(false, |fetches, run| shell.nested(run) || fetches));
+        let fetches: Vec<bool> = word.runs.iter().map(|run| shell.nested(run)).collect();
+        fetched.push(fetches.contains(&true));
     }
     for text in &input.texts {
         text.runs.iter().for_each(|run| {
@@ -259,7 +260,7 @@ impl One<'_, '_> {
             }
             Some(operand) if is_pipe(operand) => self.add("shell:pipe-to-shell"),
             Some(operand) if !is_input(operand) && !reads_options => {}
-            _ => self.from_input(true),
+            _ => self.standard_input(true),
         }
     }
 
@@ -274,12 +275,12 @@ impl One<'_, '_> {
             Some(operand) if is_pipe(operand) => self.add("shell:pipe-to-shell"),
             Some(operand) if !is_input(operand) => {}
             _ if has_code => {}
-            _ => self.from_input(false),
+            _ => self.standard_input(false),
         }
     }
 
     /// The script comes on standard input.
-    fn from_input(&mut self, is_shell: bool) {
+    fn standard_input(&mut self, is_shell: bool) {
         if self.input.is_piped || self.input.texts.iter().any(|text| !text.runs.is_empty()) {
             self.add("shell:pipe-to-shell");
         }
@@ -315,7 +316,7 @@ impl One<'_, '_> {
         let writes = match name {
             "dd" => operands().filter_map(|word| word.strip_prefix("of=")).any(is_device),
             "tee" | "shred" | "wipefs" | "blkdiscard" | "fdisk" | "parted" | "sgdisk" | "sfdisk" => operands().any(is_device),
-            "cp" | "mv" | "install" => operands().last().is_some_and(is_device),
+            "cp" | "mv" | "install" => operands().next_back().is_some_and(is_device),
             _ => name == "mkfs" || name.starts_with("mkfs.") || name == "mkswap",
         };
         if writes {

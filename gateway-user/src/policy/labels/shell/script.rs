@@ -18,8 +18,9 @@ use super::{
 
 /// What is longer is not parsed, in bytes.
 const LONGEST: usize = 64 << 10;
-/// How deep parentheses, braces and quoted commands may nest, and how many compound commands there may be.
-const NESTING: usize = 40;
+/// How deep parentheses and braces may nest, and how many compound commands there may be.
+const NESTING: usize = 10;
+const CASES: usize = 6;
 const COMPOUNDS: usize = 200;
 const STACK: usize = 8 << 20;
 
@@ -131,7 +132,14 @@ impl<'a> Shell<'a> {
 
     fn compound(&mut self, compound: &CompoundCommand, is_piped: bool) {
         match compound {
-            CompoundCommand::Arithmetic(arithmetic) => self.value(&arithmetic.expr.value),
+            CompoundCommand::Arithmetic(arithmetic) => {
+                let text = &arithmetic.expr.value;
+                self.value(text);
+                // The parser takes `( (` for `((`, and the shell takes `((` for `( (` where it is no arithmetic.
+                if may_be_commands(text) {
+                    self.nested(text);
+                }
+            }
             CompoundCommand::ArithmeticForClause(clause) => {
                 [&clause.initializer, &clause.condition, &clause.updater].into_iter().flatten().for_each(|expr| self.value(&expr.value));
                 self.list(&clause.body.list, is_piped);
@@ -271,7 +279,20 @@ impl<'a> Shell<'a> {
     }
 }
 
-/// Whether the parser, which recurses, can be given a text.
+/// Whether two words follow one another with no operator between, or one stands alone.
+fn may_be_commands(text: &str) -> bool {
+    let ends = |word: &str| word.ends_with(|c: char| c.is_ascii_alphanumeric() || "_'\"}".contains(c));
+    let begins = |word: &str| {
+        word.len() > 1 && word.starts_with(['-', '/', '.', '~', '$', '\'', '"', '<', '>'])
+            || word.starts_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_alone =
+        words.len() == 1 && !words[0].bytes().all(|byte| byte.is_ascii_digit()) && !words[0].contains(['+', '=', '<', '>', '*', '%', '?']);
+    is_alone || text.contains([';', '(']) || words.windows(2).any(|pair| ends(pair[0]) && begins(pair[1]))
+}
+
+/// Whether the parser can be given a text: it recurses, and its time doubles with each parenthesis or `case` in another.
 fn is_parsable(text: &str) -> bool {
     let mut depth = 0_usize;
     let mut deepest = 0;
@@ -283,11 +304,11 @@ fn is_parsable(text: &str) -> bool {
         }
         deepest = deepest.max(depth);
     }
+    let cases = text.split_whitespace().filter(|word| *word == "case").count();
     // Those begin commands inside commands without any parenthesis.
-    let compounds = text
-        .split_whitespace()
-        .filter(|word| matches!(*word, "if" | "while" | "until" | "for" | "case" | "select" | "coproc" | "!" | "[["));
-    text.len() <= LONGEST && deepest <= NESTING && compounds.count() <= COMPOUNDS
+    let compounds =
+        text.split_whitespace().filter(|word| matches!(*word, "if" | "while" | "until" | "for" | "select" | "coproc" | "!" | "[["));
+    text.len() <= LONGEST && deepest <= NESTING && cases <= CASES && compounds.count() <= COMPOUNDS
 }
 
 /// The stack that the text may take.

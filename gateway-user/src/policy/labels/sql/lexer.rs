@@ -118,8 +118,8 @@ impl<'a> Reading<'a> {
 }
 
 fn unquoted(spelt: &str) -> Cow<'_, str> {
-    if spelt.starts_with('$') {
-        let tag = spelt[1..].find('$').map_or(0, |at| at + 2);
+    if let Some(rest) = spelt.strip_prefix('$') {
+        let tag = rest.find('$').map_or(0, |at| at + 2);
         let body = spelt.get(tag..spelt.len().saturating_sub(tag)).unwrap_or_default();
         return Cow::Borrowed(body);
     }

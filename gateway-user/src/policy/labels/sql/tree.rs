@@ -167,7 +167,8 @@ impl Visitor for Walk<'_> {
 
 /// `@name`, which MySQL can select into.
 fn is_variable(expr: &Expr) -> bool {
-    matches!(expr, Expr::Identifier(name) if name.value.starts_with('@'))
+    // What PostgreSQL would take for an absolute value.
+    matches!(expr, Expr::UnaryOp { op: UnaryOperator::PGAbs, .. }) || matches!(expr, Expr::Identifier(name) if name.value.starts_with('@'))
 }
 
 /// A value that does not depend on any row.
@@ -274,6 +275,8 @@ fn binary(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Constant> {
             _ => None,
         },
         Op::Eq | Op::GtEq | Op::LtEq | Op::Spaceship if left == right => truth(true),
+        // To MySQL `a = b || 1` is `(a = b) OR 1`.
+        Op::Eq | Op::NotEq | Op::Gt | Op::Lt | Op::GtEq | Op::LtEq if ends_in_or_true(right) => truth(true),
         Op::Eq | Op::Spaceship => truth(equal(&one?, &other?)),
         Op::NotEq => truth(!equal(&one?, &other?)),
         Op::Gt => truth(one?.number()? > other?.number()?),
@@ -286,6 +289,11 @@ fn binary(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Constant> {
         Op::Divide => Some(Constant::Number(one?.number()? / other?.number()?)),
         _ => None,
     }
+}
+
+fn ends_in_or_true(expr: &Expr) -> bool {
+    let Expr::BinaryOp { op: BinaryOperator::StringConcat, right, .. } = expr else { return false };
+    constant(right).is_some_and(|value| matches!(value, Constant::Number(_)) && value.is_true())
 }
 
 fn equal(one: &Constant, other: &Constant) -> bool {
