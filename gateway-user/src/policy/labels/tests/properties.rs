@@ -29,7 +29,7 @@ const PIECES: [&str; 60] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_panics(text in any::<String>(), name in select(vec!["sql", "command", "text", "args"])) {
