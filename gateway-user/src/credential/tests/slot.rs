@@ -82,7 +82,7 @@ async fn a_thousand_that_find_it_over_wait_for_one_fetch() {
         tokio::spawn(async move { slot.get(&runtime, || second.fetch(HOUR, HOUR)).await })
     });
     let all: Vec<_> = all.collect();
-    until(|| second.count() == 2).await;
+    until(|| second.count() >= 2).await;
     second.open();
     for got in join_all(all).await {
         assert_eq!(got.unwrap().unwrap(), 2);
@@ -99,7 +99,7 @@ async fn while_it_counts_nobody_waits_and_one_fetches_it_anew() {
     for _ in 0..1000 {
         assert_eq!(slot.get(&runtime, || second.fetch(HOUR, HOUR)).await.unwrap(), 1);
     }
-    until(|| second.count() == 2).await;
+    until(|| second.count() >= 2).await;
     second.open();
     let newer = || async { slot.get(&runtime, || second.fetch(HOUR, HOUR)).await.unwrap() };
     while newer().await == 1 {
@@ -129,7 +129,7 @@ async fn a_secret_ends_when_its_source_says_so_and_not_when_it_is_silent() {
     slot.get(&runtime, || fetches.fetch(Duration::ZERO, HOUR)).await.unwrap();
     let (now, silent) = (Instant::now(), || Problem::Unreachable("no answer".into()));
     slot.renew(&runtime, now, || fetches.fail(silent()));
-    until(|| fetches.count() == 2).await;
+    until(|| fetches.count() >= 2).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!slot.is_over(Instant::now()));
     slot.renew(&runtime, now + PAUSE, || fetches.fail(Problem::Denied("no".into())));
