@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use thiserror::Error;
 
 /// All that is wrong with a set of policies, one line each.
@@ -10,7 +11,7 @@ use thiserror::Error;
 pub struct PolicyErrors(pub Vec<Fault>);
 
 /// One thing that is wrong: where, what, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The file, as it was named to us.
     pub file: String,

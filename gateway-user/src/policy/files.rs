@@ -171,12 +171,8 @@ impl Reader {
         let policy = policy.new_id(PolicyId::new(&id));
         let Ok(set) = cedar_policy::PolicySet::from_policies([policy.clone()]) else { return };
         let found = self.validator.validate(&set, ValidationMode::Strict);
-        let mut faults: Vec<Fault> = found.validation_errors().map(|error| diagnosed(file, text, offset, error)).collect();
-        // Cedar says it for each action that the policy is about, in no order: once is enough.
-        faults.sort_by(|one, other| (one.at, &one.message).cmp(&(other.at, &other.message)));
-        faults.dedup_by_key(|fault| fault.at);
-        self.faults.extend(faults);
-        self.warnings.extend(found.validation_warnings().map(|warning| diagnosed(file, text, offset, warning)));
+        self.faults.extend(once(found.validation_errors().map(|error| diagnosed(file, text, offset, error))));
+        self.warnings.extend(once(found.validation_warnings().map(|warning| diagnosed(file, text, offset, warning))));
 
         let reads = reads::of(&policy);
         let for_lists = reads::for_lists(&policy);
@@ -229,6 +225,14 @@ fn diagnosed(file: &str, text: &str, offset: usize, error: &dyn Diagnostic) -> F
         message = format!("{message}: {label}");
     }
     Fault { file: file.to_owned(), at: Some(place(text, at)), message, help: error.help().map(|help| help.to_string()) }
+}
+
+/// One fault for each place: Cedar tells it anew for every kind of principal, action and resource.
+fn once(faults: impl Iterator<Item = Fault>) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = faults.collect();
+    faults.sort_by(|a, b| (a.at, &a.message).cmp(&(b.at, &b.message)));
+    faults.dedup_by_key(|fault| fault.at);
+    faults
 }
 
 /// How many bytes of white space and comments it begins with.

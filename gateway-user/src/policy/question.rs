@@ -170,8 +170,14 @@ fn context(question: &Question<'_>, reads: Reads, entities: &mut Vec<Entity>) ->
     Ok(context)
 }
 
-/// An entity that has these tags; what stands in the context is its name.
+/// An entity that has these tags; what stands in the context is its name. `{"a.b": 1, "a": {"b": 2}}` has two arguments of one path:
+/// which of them the server will look at, nobody can tell.
 fn tagged(uid: EntityUid, tags: Pairs, entities: &mut Vec<Entity>) -> Result<Value, Fault> {
+    let mut paths: Vec<&str> = tags.iter().map(|(path, _)| path.as_str()).collect();
+    paths.sort_unstable();
+    if let Some(twice) = paths.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("two arguments have the path {:?}", twice[0]).into());
+    }
     entities.push(Entity::new_with_tags(uid.clone(), [], [], tags)?);
     Ok(Value::new_entity_uid(uid))
 }

@@ -133,6 +133,13 @@ impl PolicySet {
         permitted
     }
 
+    /// Whether a policy whose scope fits reads the arguments themselves, and not only their labels: then there is no decision without them.
+    #[must_use]
+    pub fn reads_arguments(&self, question: &Question<'_>) -> bool {
+        let read = |condition: &Condition| ["arguments", "numbers", "lists"].iter().any(|name| condition.reads.has(name));
+        self.fitting(&Case::of(question)).iter().any(|rule| rule.condition.as_ref().is_some_and(read))
+    }
+
     fn fitting(&self, case: &Case) -> Vec<&Rule> {
         let places = self.by_action.get(case.action).into_iter().flatten();
         places.filter_map(|place| self.rules.get(*place)).filter(|rule| rule.scope.fits(&case.principal, &case.resource)).collect()

@@ -11,11 +11,14 @@ use super::{
     Facts, Question, Ruling, Verdict,
     arguments::Arguments,
     files::Effect,
-    recorded,
+    recorded::{self, Again, Recorded},
     schema::{ACTIONS, SCHEMA, Target, action_of, joined},
     set::PolicySet,
 };
-use crate::identity::{How, Identity, Principal, Strength};
+use crate::{
+    audit::Payload,
+    identity::{How, Identity, Principal, Strength},
+};
 
 fn set(text: &str) -> PolicySet {
     PolicySet::from_sources(vec![("p.cedar".into(), text.into())]).unwrap()
@@ -93,6 +96,16 @@ fn a_forbid_that_cannot_be_evaluated_denies() {
     let ruling = call(&text, &most, &Facts::default());
     assert_eq!((ruling.verdict, ids(&ruling), ruling.errors.len()), (Verdict::Deny, vec![], 1));
     assert_eq!(call(&text, &json!({ "limit": 6 }), &Facts::default()).verdict, Verdict::Allow);
+}
+
+#[test]
+fn two_arguments_of_one_path_fail_what_reads_them() {
+    let text = "permit(principal, action, resource);
+        @id(\"patients\") forbid(principal, action, resource) when { context.arguments.hasTag(\"a.b\") && context.arguments.getTag(\"a.b\") == \"x\" };";
+    for arguments in [json!({ "a.b": "y", "a": { "b": "x" } }), json!({ "a": { "b": "x" } })] {
+        assert_eq!(call(text, &arguments, &Facts::default()).verdict, Verdict::Deny, "{arguments}");
+    }
+    assert_eq!(call(text, &json!({ "a": { "b": "y" } }), &Facts::default()).verdict, Verdict::Allow);
 }
 
 #[test]
@@ -231,8 +244,7 @@ fn the_actions_are_those_of_the_schema() {
 }
 
 #[test]
-fn facts_and_identities_come_back_from_a_record_as_they_were() {
-    let facts: Facts = serde_json::from_value(json!({ "labels": ["x"], "time": 3, "strength": "token", "process": { "uid": 0 } })).unwrap();
+fn identities_come_back_from_a_record_as_they_were() {
     let person =
         Principal::Person { issuer: "https://idp".into(), subject: "ada".into(), name: Some("Ada".into()), groups: vec!["dba".into()] };
     let how = How::Token { idp: "corp".into(), jti: None, client: None, kid: None, expires: 9 };
@@ -242,19 +254,50 @@ fn facts_and_identities_come_back_from_a_record_as_they_were() {
         Identity::new(workload, How::Workload { by: vec!["unit"] }, Strength::DeclaredOnInstance),
         Identity::nobody(),
     ] {
-        let body = json!({ "identity": identity, "decision": { "verdict": "hold", "reason": "policy", "policies": ["a"], "set": "ab", "facts": facts } });
-        let read = recorded::identity(&body["identity"]).unwrap();
+        let read = recorded::identity(&serde_json::to_value(&identity).unwrap()).unwrap();
         assert_eq!((read.principal(), read.strength(), read.key()), (identity.principal(), identity.strength(), identity.key()));
-        let decided = recorded::decided(&body["decision"]).unwrap().unwrap();
-        assert_eq!((decided.verdict, &decided.facts, decided.set.as_str()), (Verdict::Hold, &facts, "ab"));
     }
-    assert_eq!(recorded::decided(&json!({ "verdict": "allow", "reason": "no-policy" })).unwrap(), None);
-    let wrong = recorded::identity(&json!({ "kind": "person", "strength": "token" })).unwrap_err();
-    assert!(wrong.to_string().starts_with("the record's `caller.identity` cannot be read (missing field `issuer`)"), "{wrong}");
-    let message = json!({ "json": { "method": "tools/call", "params": { "name": "q", "arguments": { "a": 1 } } }, "size": 9 });
-    assert_eq!(recorded::arguments(&message), Some(json!({ "a": 1 })));
-    assert_eq!(recorded::arguments(&json!({ "json": { "method": "ping" } })), Some(json!(null)));
-    assert_eq!(recorded::arguments(&json!({ "text": "{\"met", "truncated": true })), None);
+    let wrong = recorded::identity(&json!({ "kind": "person", "strength": "token" })).err().unwrap();
+    assert!(wrong.to_string().starts_with("the record's `body.caller.identity` cannot be read (missing field `issuer`)"), "{wrong}");
+}
+
+#[test]
+fn a_recorded_call_is_decided_again_as_far_as_it_is_on_record() {
+    let facts: Facts = serde_json::from_value(json!({ "labels": ["x"], "time": 3, "strength": "token", "process": { "uid": 0 } })).unwrap();
+    let decision = json!({ "verdict": "hold", "reason": "policy", "policies": ["a"], "set": "ab", "facts": facts });
+    let message = r#"{"method":"tools/call","params":{"name":"query","arguments":{"limit":1.10,"table":"x"}}}"#;
+    let record = |payload: &[u8], most: usize| {
+        let mut spelled = Vec::new();
+        Payload::new(payload, most).write(&mut spelled);
+        let body = json!({
+            "server": "clinic", "caller": { "identity": person("ada", &["dba"]), "origin": {} },
+            "call": { "kind": "request", "method": "tools/call", "name": "query", "id": 1 }, "decision": decision,
+            "payload": serde_json::from_slice::<serde_json::Value>(&spelled).unwrap(),
+        });
+        // As the gateway writes it: the payload's own bytes, last.
+        let text = body.to_string().replace(&body["payload"].to_string(), std::str::from_utf8(&spelled).unwrap());
+        Recorded::read(text.as_bytes()).unwrap().unwrap()
+    };
+    let whole = record(message.as_bytes(), 1000);
+    assert_eq!((whole.server.as_str(), whole.method.as_str(), whole.name.as_deref()), ("clinic", "tools/call", Some("query")));
+    assert_eq!((whole.decided.verdict, &whole.decided.facts, whole.decided.set.as_str()), (Verdict::Hold, &facts, "ab"));
+    let texts: Vec<_> = whole.arguments.as_ref().unwrap().texts().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
+    assert!(texts.contains(&("limit".into(), "1.10".into())), "as it was spelled: {texts:?}");
+
+    let reading = set("permit(principal, action, resource) when { context.arguments.hasTag(\"table\") };");
+    let labels = set("permit(principal, action, resource) when { context.labels.contains(\"x\") };
+        forbid(principal, action, resource in Server::\"lab\") when { context.numbers.hasTag(\"limit\") };");
+    let verdict = |recorded: &Recorded, set: &PolicySet| match recorded.again(set) {
+        Again::Ruling(ruling) => Some(ruling.verdict),
+        Again::Unknown => None,
+    };
+    let cut = record(message.as_bytes(), 40);
+    assert_eq!((verdict(&whole, &reading), verdict(&whole, &labels)), (Some(Verdict::Allow), Some(Verdict::Allow)));
+    assert_eq!((verdict(&cut, &reading), verdict(&cut, &labels)), (None, Some(Verdict::Allow)));
+    assert_eq!(verdict(&record(b"", 40), &reading), Some(Verdict::Deny));
+
+    let undecided = json!({ "server": "clinic", "call": { "kind": "request" }, "decision": { "verdict": "allow", "reason": "no-policy" } });
+    assert!(Recorded::read(undecided.to_string().as_bytes()).unwrap().is_none());
 }
 
 #[test]

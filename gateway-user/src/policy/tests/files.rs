@@ -17,7 +17,7 @@ fn every_fault_is_told_with_its_place_and_what_to_do() {
     let table = [
         (
             format!("// readers\n{all} whn {{ true }};"),
-            "clinic.cedar:2:37: unexpected token `whn`: expected `;`, `unless`, or `when`; did you mean `when`?",
+            "clinic.cedar:2:37: invalid policy condition: whn; condition must be either `when` or `unless`",
         ),
         (
             format!("{all} when {{\n  resource.nam == \"x\"\n}};"),
@@ -25,7 +25,7 @@ fn every_fault_is_told_with_its_place_and_what_to_do() {
         ),
         (
             "permit(principal, action == Action::\"tools/cal\", resource);".into(),
-            "clinic.cedar:1:29: for policy `clinic#1`, unrecognized action `Action::\"tools/cal\"`; did you mean `Action::\"tools/call\"`?",
+            "clinic.cedar:1:29: for policy `clinic#1`, unrecognized action `Action::\"tools/cal\"`; did you mean `Action::\"call\"`?",
         ),
         (
             format!("{all} when {{ context.revision == \"2025-11-25\" }};"),
