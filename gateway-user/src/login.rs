@@ -158,7 +158,8 @@ pub(crate) fn sessions(config: &Config, ended: Option<String>, json: bool) -> an
     Ok(ExitCode::SUCCESS)
 }
 
-fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> String {
+/// Rows in columns, under their names.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> String {
     let all: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let line = |row: &[String; N]| {

@@ -15,6 +15,7 @@ mod ca;
 mod definitions;
 mod doctor;
 mod login;
+mod policies;
 mod service;
 
 /// Many small blocks and read buffers of 16 KiB come and go with each call: that is what it is good at.
@@ -122,6 +123,9 @@ enum Command {
     /// List what servers say their tools are, and accept what has changed
     #[command(subcommand, after_help = definitions::EXAMPLES)]
     Tools(definitions::Command),
+    /// Check and try policies, and tell why calls were decided as they were
+    #[command(subcommand, after_help = policies::EXAMPLES)]
+    Policy(policies::Policy),
     /// Read and check the audit log
     #[command(subcommand, after_help = AUDIT_EXAMPLES)]
     Audit(Audit),
@@ -264,6 +268,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Ca(command) => return ca::run(command),
         Command::Tools(command) => return definitions::run(command),
+        Command::Policy(command) => return policies::run(command),
         Command::Audit(Audit::Tail { config: file, dir, last, follow, server, method, json }) => {
             let dir = match dir {
                 Some(dir) => dir,
