@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use gateway_user::{
     config::Config,
-    policy::{PolicySet, labels::Labeller},
+    policy::{Labeller, PolicySet},
 };
 use serde_json::json;
 

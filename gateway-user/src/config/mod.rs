@@ -35,7 +35,7 @@ pub use identity::{
 pub use policy::{OnToolChange, Per, PolicyConfig, QuotaConfig, Rate, ToolsConfig};
 pub use value::ServerUrl;
 
-use crate::policy::labels::CustomLabel;
+use crate::policy::CustomLabel;
 
 /// A gateway that has shown no life for longer is hung.
 const HEARTBEAT: Duration = Duration::from_secs(2);

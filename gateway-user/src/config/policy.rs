@@ -7,7 +7,7 @@ use super::{
     value,
 };
 use crate::{
-    policy::labels::{CustomLabel, Labeller},
+    policy::{CustomLabel, Labeller},
     usage::Limited,
 };
 

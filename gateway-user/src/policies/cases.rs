@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use gateway_user::{
     identity::{How, Identity, Principal, Strength},
-    policy::{Annotations, Arguments, Counters, Facts, PolicySet, ProcessFacts, Question, Ruling, Verdict, labels::Labeller},
+    policy::{Annotations, Arguments, Counters, Facts, Labeller, PolicySet, ProcessFacts, Question, Ruling, Verdict},
 };
 use jiff::Timestamp;
 use serde::Deserialize;

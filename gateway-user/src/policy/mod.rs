@@ -23,12 +23,12 @@
 //! what these read (`question`), and puts what applies together. `files` reads policies, `schema` is what they are written about. All of
 //! it is pure but for [`PolicySet::load`].
 
-pub mod arguments;
-pub mod labels;
 pub mod recorded;
 
+mod arguments;
 mod error;
 mod files;
+mod labels;
 mod question;
 mod reads;
 mod schema;
@@ -46,7 +46,7 @@ use crate::identity::{Identity, Strength};
 pub use arguments::Arguments;
 pub use error::{Fault, PolicyErrors};
 pub use files::{Effect, PolicyInfo};
-pub use labels::{Labeller, Labels};
+pub use labels::{CustomLabel, LabelError, Labeller, Labels};
 pub use schema::SESSION_POLICY;
 pub use set::{PolicySet, sources};
 
