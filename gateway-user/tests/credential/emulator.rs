@@ -71,7 +71,7 @@ static MOTO: AtomicU16 = AtomicU16::new(9);
 fn home() -> &'static Home {
     static HOME: OnceLock<Home> = OnceLock::new();
     HOME.get_or_init(|| {
-        let dir = std::env::temp_dir().join(format!("mcp-gateway-aws-{}", std::process::id()));
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("aws-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let home = Home {
             config: dir.join("config"),
