@@ -65,11 +65,15 @@ impl Fetches {
     }
 }
 
-/// Until what runs beside has come to rest.
+/// Until what runs beside has come to rest; what never does fails instead of hanging.
 async fn until(done: impl Fn() -> bool) {
-    while !done() {
+    for _ in 0..5000 {
+        if done() {
+            return;
+        }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    assert!(done(), "it does not come to rest");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
