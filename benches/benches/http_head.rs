@@ -26,7 +26,8 @@ fn heads(c: &mut Criterion) {
     });
     let head = parse_request(&mut BytesMut::from(REQUEST), 65536).unwrap().unwrap();
     let mut out = BytesMut::with_capacity(2048);
-    let rewrite = Rewrite { target: None, framing: Framing::Length(512), set: &[("Accept-Encoding", b"identity")], remove: &[], keep_alive: true };
+    let rewrite =
+        Rewrite { target: None, framing: Framing::Length(512), set: &[("Accept-Encoding", b"identity")], remove: &[], keep_alive: true };
     group.bench_function("write_request_head", |b| {
         b.iter(|| {
             out.clear();

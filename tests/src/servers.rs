@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -69,7 +69,15 @@ impl ClinicServer {
 /// # Errors
 /// It does not come up.
 pub fn clinic(netns: &Netns) -> anyhow::Result<ClinicServer> {
-    start_clinic("[::]:8000", netns.at(8000), |launch| launch.inside(netns), None)
+    start_clinic(Some(netns), None)
+}
+
+/// Starts the clinic in a namespace, or else on loopback, and has it ask for the key in this file.
+///
+/// # Errors
+/// It does not come up.
+pub fn clinic_with_key(netns: Option<&Netns>, key: &Path) -> anyhow::Result<ClinicServer> {
+    start_clinic(netns, Some(key))
 }
 
 /// Starts the clinic on a loopback address of its own; that takes no root.
@@ -77,21 +85,23 @@ pub fn clinic(netns: &Netns) -> anyhow::Result<ClinicServer> {
 /// # Errors
 /// It does not come up.
 pub fn clinic_on_loopback() -> anyhow::Result<ClinicServer> {
-    let slot = Slot::take()?;
-    let address = SocketAddr::from((Ipv4Addr::new(127, 77, slot.number(), 2), 8000));
-    start_clinic(&address.to_string(), address, |launch| launch, Some(slot))
+    start_clinic(None, None)
 }
 
-fn start_clinic(
-    listen: &str,
-    address: SocketAddr,
-    place: impl FnOnce(Launch) -> Launch,
-    slot: Option<Slot>,
-) -> anyhow::Result<ClinicServer> {
+fn start_clinic(netns: Option<&Netns>, key: Option<&Path>) -> anyhow::Result<ClinicServer> {
+    let slot = if netns.is_none() { Some(Slot::take()?) } else { None };
+    let own = |slot: &Slot| SocketAddr::from((Ipv4Addr::new(127, 77, slot.number(), 2), 8000));
+    let address = netns.map(|netns| netns.at(8000)).or(slot.as_ref().map(own)).context("the clinic has no address")?;
+    // In a namespace, on its IPv4 and IPv6 address.
+    let listen = netns.map_or_else(|| address.to_string(), |_| "[::]:8000".into());
     let files = tempfile::tempdir()?;
     let seen = files.path().join("seen.jsonl");
-    let launch = Launch::new(binaries::own("clinic")?).args(["--listen", listen, "--db"]).arg(files.path().join("clinic.db"));
-    let mut process = place(launch.arg("--seen").arg(&seen)).start()?;
+    let mut launch = Launch::new(binaries::own("clinic")?).args(["--listen", &listen, "--db"]).arg(files.path().join("clinic.db"));
+    if let Some(key) = key {
+        launch = launch.arg("--key").arg(key);
+    }
+    let launch = launch.arg("--seen").arg(&seen);
+    let mut process = if let Some(netns) = netns { launch.inside(netns) } else { launch }.start()?;
     listening(&mut process, address)?;
     Ok(ClinicServer { url: format!("http://{address}/mcp"), address, seen, _files: files, process, _slot: slot })
 }

@@ -79,6 +79,7 @@ pub(super) struct Condition {
 }
 
 /// What is asked of a rule where a list is filtered.
+#[expect(clippy::large_enum_variant, reason = "there is one for each policy, and a box would be one more place to look")]
 pub(super) enum Listed {
     Same,
     Ignored,

@@ -191,7 +191,7 @@ fn numbers(arguments: &Arguments) -> Pairs {
 }
 
 fn lists(arguments: &Arguments) -> Pairs {
-    arguments.lists().map(|(path, items)| pair(path, Value::new_set(items.iter().map(|item| text(item))))).collect()
+    arguments.lists().map(|(path, items)| pair(path, Value::new_set(items.iter().map(text)))).collect()
 }
 
 fn strength(strength: Strength) -> Result<Value, Fault> {

@@ -83,11 +83,12 @@ impl Reads {
 }
 
 /// What a policy's conditions read.
-pub(super) fn of(policy: &Policy) -> Result<Reads, PolicyToJsonError> {
+pub(super) fn of(policy: &Policy) -> Result<Reads, Box<PolicyToJsonError>> {
     Ok(conditions(&policy.to_json()?).iter().map(|(_, body)| Reads::of(body)).fold(Reads::default(), Reads::with))
 }
 
 /// What is left of a policy when only who and what is known, and nothing that differs from call to call.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum ForLists {
     /// All of it.
     Same,

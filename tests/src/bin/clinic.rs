@@ -17,10 +17,13 @@ struct Arguments {
     /// A file to note each call in, one JSON line a call.
     #[arg(long)]
     seen: Option<PathBuf>,
+    /// A file with the key that requests must have in `X-Api-Key`.
+    #[arg(long)]
+    key: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { listen, db, seen } = Arguments::parse();
-    serve(Options { listen, database: db, seen }).await
+    let Arguments { listen, db, seen, key } = Arguments::parse();
+    serve(Options { listen, database: db, seen, key }).await
 }

@@ -18,6 +18,12 @@ use std::{
 };
 
 use anyhow::Context;
+use axum::{
+    extract::Request,
+    http::StatusCode,
+    middleware::{self, Next},
+    response::IntoResponse,
+};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager};
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +94,8 @@ pub struct Options {
     pub database: PathBuf,
     /// Where to note the calls that arrive.
     pub seen: Option<PathBuf>,
+    /// A file with the key that requests must have in `X-Api-Key`; without one, none is asked for.
+    pub key: Option<PathBuf>,
 }
 
 /// Serves until the process is told to stop. Says on standard output where it listens, in one line, once it does.
@@ -104,7 +112,12 @@ pub async fn serve(options: Options) -> anyhow::Result<()> {
     // The clinic is reached by the address of a network namespace, which rmcp does not know as a loopback name.
     let config = StreamableHttpServerConfig::default().disable_allowed_hosts();
     let service = StreamableHttpService::new(move || Ok(clinic.clone()), Arc::new(LocalSessionManager::default()), config);
-    let router = axum::Router::new().nest_service("/mcp", service);
+    let key = options.key.map(std::fs::read_to_string).transpose().context("the key cannot be read")?;
+    let router = axum::Router::new().nest_service("/mcp", service).layer(middleware::from_fn(move |request: Request, next: Next| {
+        let given = request.headers().get("x-api-key").and_then(|given| given.to_str().ok());
+        let is_let_in = key.as_deref().is_none_or(|key| given == Some(key.trim()));
+        async move { if is_let_in { next.run(request).await } else { StatusCode::UNAUTHORIZED.into_response() } }
+    }));
     let listener = tokio::net::TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("clinic: http://{}/mcp", listener.local_addr()?);
     axum::serve(listener, router)

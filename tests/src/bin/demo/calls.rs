@@ -42,6 +42,12 @@ impl Curl {
         self
     }
 
+    /// Lets curl say which status the answer had.
+    pub(crate) fn telling_status(mut self) -> Self {
+        self.0.insert(1, ["-w", "%{http_code}"].map(str::to_owned).into());
+        self
+    }
+
     pub(crate) fn launch(&self) -> Launch {
         Launch::new("curl").args(self.0.iter().flatten().skip(1))
     }

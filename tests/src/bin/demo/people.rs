@@ -21,17 +21,23 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) fn log_in(scene: &Scene, page: &mut Page) -> anyhow::Result<()> {
     page.step("Two people log in, each once")?;
     page.say(
-        "The clinic may be called by the group dba. At the identity provider, ada is in dba and staff, and bob is in staff. Nobody's call \
-         is refused; a client that can would now get a token by itself.",
+        "A policy, in Cedar, lets the group staff read at the clinic, and the group dba do all. At the identity provider, ada is in dba and \
+         staff, and bob is in staff. Nobody's call is refused; a client that can would now get a token by itself.",
     )?;
-    refused(scene, page, None, "identity", "nobody is refused, and told what to do")?;
+    refused(scene, page, None, READ, "identity", "nobody is refused, and told what to do")?;
     page.say("So ada logs in, with a code that she types in a browser on any device. The demo's browser is a scripted one.")?;
     person(scene, page, "ada", scene.agent())?;
     let Some(bob) = scene.other() else {
         return Ok(page.say("Without root there is one Unix user here, and so one person at a time: bob is not shown.")?);
     };
     person(scene, page, "bob", Some(bob))?;
-    refused(scene, page, Some(bob), "not-allowed", "bob is known, and is in none of the groups that may call")
+    page.command("curl …", &format!("{}: {}; as uid {}", READ.0, READ.1, bob.uid))?;
+    let read = scene.captured(tool(scene, READ)?.launch()).user(bob).run(LIMIT)?;
+    let rows = answer(&read.stdout)?["result"]["structuredContent"]["rows"].clone();
+    page.output(&rows.to_string())?;
+    page.hold(rows.is_array(), "bob may read, with a key that he does not have: the gateway puts it in", || read.stdout.clone())?;
+    refused(scene, page, Some(bob), WRITE, "policy", "and he may not write: no policy permits it, and that is on record")?;
+    directly(scene, page)
 }
 
 /// Logs a Unix user in as a person.
@@ -51,11 +57,30 @@ fn person(scene: &Scene, page: &Page, name: &str, user: Option<User>) -> anyhow:
     page.hold(last.contains(&format!("count as {name} ")), &format!("{name} is logged in; there is no token on this side"), || said.clone())
 }
 
+/// A tool and its SQL.
+type Asked = (&'static str, &'static str);
+
+const READ: Asked = ("query", "SELECT 1 AS one");
+const WRITE: Asked = ("execute", "DELETE FROM visits WHERE id = 1");
+
+fn tool(scene: &Scene, (tool, sql): Asked) -> anyhow::Result<Curl> {
+    Ok(Curl::tool(&scene.url()?, 1, tool, &json!({ "sql": sql })))
+}
+
+/// Past the gateway, where nothing is captured, the server lets nobody in.
+fn directly(scene: &Scene, page: &Page) -> anyhow::Result<()> {
+    let call = Curl::tool(&scene.clinic.url, 1, READ.0, &json!({ "sql": READ.1 })).telling_status();
+    page.command("curl …", "the same, by a process that is not captured, and so without the key")?;
+    let done = call.launch().run(LIMIT)?;
+    page.output(done.stdout.trim())?;
+    page.hold(done.stdout.trim() == "401", "the server does not let in who has no key", || done.stdout.clone())
+}
+
 /// A call that the gateway refuses.
-fn refused(scene: &Scene, page: &Page, user: Option<User>, reason: &str, what: &str) -> anyhow::Result<()> {
-    let call = Curl::tool(&scene.url()?, 1, "query", &json!({ "sql": "SELECT 1 AS one" }));
-    let who = user.map(|user| format!("query: SELECT 1 AS one; as uid {}", user.uid));
-    page.command("curl …", &who.unwrap_or_else(|| "query: SELECT 1 AS one".into()))?;
+fn refused(scene: &Scene, page: &Page, user: Option<User>, asked: Asked, reason: &str, what: &str) -> anyhow::Result<()> {
+    let call = tool(scene, asked)?;
+    let who = user.map(|user| format!("; as uid {}", user.uid)).unwrap_or_default();
+    page.command("curl …", &format!("{}: {}{who}", asked.0, asked.1))?;
     let done = match user {
         None => scene.client(call.launch()),
         Some(user) => scene.captured(call.launch()).user(user),

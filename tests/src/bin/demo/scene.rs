@@ -3,7 +3,8 @@
 
 use std::{
     env, fs,
-    os::unix::fs::PermissionsExt,
+    io::Read,
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +25,8 @@ pub(crate) struct Scene {
     /// Whose connections are captured; without it, none are.
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) clinic: ClinicServer,
+    /// The key that the clinic demands, and only the gateway has.
+    pub(crate) key: String,
     _idp: Oidc,
     _netns: Option<Netns>,
     /// Who the clients run as; without root, whoever runs the demo.
@@ -31,6 +34,15 @@ pub(crate) struct Scene {
     pub(crate) rmcp_client: PathBuf,
     pub(crate) files: tempfile::TempDir,
 }
+
+/// Who may do what at the clinic.
+pub(crate) const POLICIES: &str = r#"@id("staff-read")
+permit(principal in Group::"staff", action == Action::"tools/call", resource in Server::"clinic")
+  unless { context.labels.contains("sql:write") || context.labels.contains("sql:ddl") || resource == Tool::"clinic/execute" };
+
+@id("dba-write")
+permit(principal in Group::"dba", action == Action::"tools/call", resource in Server::"clinic");
+"#;
 
 /// CAP_SYS_PTRACE alone, of linux/capability.h, as /proc/PID/status has it.
 const ONLY_PTRACE: u64 = 1 << 19;
@@ -61,10 +73,13 @@ impl Scene {
         if let Some(netns) = &netns {
             traces.note("network namespace", netns.path());
         }
-        let clinic = netns.as_ref().map_or_else(servers::clinic_on_loopback, servers::clinic)?;
+        let key_file = files.path().join("clinic.key");
+        let key = key(&key_file)?;
+        let clinic = servers::clinic_with_key(netns.as_ref(), &key_file)?;
         traces.note("files of the server", clinic.seen.parent().unwrap_or(&clinic.seen));
         let place = netns.as_ref().map(|netns| format!(", in namespace {}", netns.name())).unwrap_or_default();
         page.held(&format!("it takes connections: {} (pid {}{place})", clinic.url, clinic.pid()))?;
+        page.say("It demands a key in X-Api-Key. The key is in a file that only the gateway's user can read: no caller has it.")?;
         let idp = Oidc::start()?;
         page.held(&format!("an OpenID Connect provider (oidc-provider) is there too: {}", idp.issuer()))?;
         let identity = format!(
@@ -73,7 +88,8 @@ impl Scene {
         );
         stop.check()?;
 
-        let server = ServerEntry::new("clinic", &clinic.url).setting("allow_groups", "[\"dba\"]");
+        let credential = format!("{{ kind = \"static\", header = \"X-Api-Key\", file = {key_file:?} }}");
+        let server = ServerEntry::new("clinic", &clinic.url).setting("credential", credential);
         let is_root = rustix::process::geteuid().is_root();
         if !captures {
             page.step("The gateway serves it at an endpoint of its own")?;
@@ -82,11 +98,12 @@ impl Scene {
                  root nor eBPF for that. What follows is the same for both ways in.",
             )?;
             // One user for gateway and clients: which process calls is then to be seen without a capability.
-            let mut gateway = Gateway::at_an_endpoint().server(server).identity(&identity).program(program).unprivileged().prepare()?;
+            let setup = Gateway::at_an_endpoint().server(server).policies(POLICIES).identity(&identity);
+            let mut gateway = setup.program(program).unprivileged().prepare()?;
             traces.note("configuration, audit log", gateway.config().parent().unwrap_or(gateway.config()));
             run(page, &mut gateway)?;
             let agent = is_root.then(User::nobody).transpose()?.map(|user| User { ptrace: false, ..user });
-            return Ok(Self { gateway, cgroup: None, clinic, _idp: idp, _netns: None, agent, rmcp_client, files });
+            return Ok(Self { gateway, cgroup: None, clinic, key, _idp: idp, _netns: None, agent, rmcp_client, files });
         }
         page.step("The guard captures its connections, and the gateway serves them")?;
         let cgroup = Cgroup::new()?;
@@ -95,13 +112,14 @@ impl Scene {
             "The guard is root, loads kernel programs (eBPF) and ends. Here they watch one cgroup, the demo's own; on an agent host they \
              watch the whole host. The gateway needs no root.",
         )?;
-        let mut gateway = Gateway::over(&cgroup).server(server).identity(&identity).program(program).prepare()?;
+        let setup = Gateway::over(&cgroup).server(server).policies(POLICIES).identity(&identity);
+        let mut gateway = setup.program(program).prepare()?;
         traces.note("configuration, audit log", gateway.config().parent().unwrap_or(gateway.config()));
         traces.note("kernel programs", pins(gateway.config())?);
         guard(page, &mut gateway)?;
         stop.check()?;
         run(page, &mut gateway)?;
-        Ok(Self { gateway, cgroup: Some(cgroup), clinic, _idp: idp, _netns: netns, agent: Some(agent()), rmcp_client, files })
+        Ok(Self { gateway, cgroup: Some(cgroup), clinic, key, _idp: idp, _netns: netns, agent: Some(agent()), rmcp_client, files })
     }
 
     /// The URL that clients are given: the server's own, or where nothing is captured the gateway's.
@@ -135,6 +153,20 @@ impl Scene {
     pub(crate) fn uid(&self) -> u32 {
         self.agent.map_or_else(|| rustix::process::getuid().as_raw(), |agent| agent.uid)
     }
+}
+
+/// Makes a key, in a file of the gateway's user.
+fn key(file: &Path) -> anyhow::Result<String> {
+    let mut random = [0; 16];
+    fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random)).context("no key can be made")?;
+    let key: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(file, &key)?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
+    if rustix::process::geteuid().is_root() {
+        let user = User::nobody()?;
+        chown(file, Some(user.uid), Some(user.gid))?;
+    }
+    Ok(key)
 }
 
 fn guard(page: &Page, gateway: &mut Gateway) -> anyhow::Result<()> {

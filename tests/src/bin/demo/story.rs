@@ -145,12 +145,13 @@ fn who(scene: &Scene, page: &mut Page, made: &[Made]) -> anyhow::Result<()> {
         .map(|made| format!("no such record: {} by {}, pid {}, uid {uid}, ended well", made.tool, made.exe.display(), made.pid))
         .collect();
     page.hold(wrong.is_empty(), "executable, pid and uid are those of the processes started in step 4", || wrong.join("; "))?;
-    let not_hers: Vec<&str> = calls
+    let whose = |call: &Logged| if call.request.body()["caller"]["origin"]["uid"] == uid { "ada" } else { "bob" };
+    let wrong: Vec<&str> = calls
         .iter()
-        .filter(|call| call.request.body()["caller"]["identity"]["subject"] != "ada")
+        .filter(|call| call.request.body()["caller"]["identity"]["subject"] != whose(call))
         .map(|call| call.request.line.as_str())
         .collect();
-    page.hold(not_hers.is_empty(), "and each is ada's on record, though no client has sent a token", || not_hers.join("; "))?;
+    page.hold(wrong.is_empty(), "and each is ada's or bob's on record, though no client has sent a token", || wrong.join("; "))?;
     server_saw_nothing_else(scene, page)
 }
 
@@ -172,6 +173,10 @@ fn log(scene: &Scene, page: &mut Page) -> anyhow::Result<()> {
     page.command("mcp-gateway audit tail --method tools/call", "each is a line of JSON; this is for people")?;
     page.output(&scene.gateway.tail(&["--method", "tools/call"]).run(LIMIT)?.ok()?.stdout)?;
     verified(scene, page)?;
+    let grep = Launch::new("grep").args(["-rc", &scene.key]).arg(scene.gateway.audit_dir()).run(LIMIT)?;
+    page.command("grep -r <the clinic's key> the log", "")?;
+    let nowhere = grep.code() == Some(1) && !scene.gateway.said().contains(&scene.key);
+    page.hold(nowhere, "the key that the server demands is neither in the log nor in what the gateway says", || grep.stdout.clone())?;
     // What a forger would like: that it was another patient who was read.
     let forge = format!("cp -r {} forged; sed -i 's/id = 7/id = 8/' forged/*.jsonl", scene.gateway.audit_dir().display());
     page.command(&forge, "")?;
