@@ -20,7 +20,7 @@ impl Secret {
         Secret(Arc::new(text.into()))
     }
 
-    /// A text that can be sent as a credential: of [`LEAST`] to [`MOST`] visible ASCII characters, with spaces only inside it. All else
+    /// A text that can be sent as a credential: of 8 to 16,384 visible ASCII characters, with spaces only inside it. All else
     /// could end the field that it stands in, or could not be found again in an answer. The line break at its end is not part of it.
     ///
     /// # Errors
