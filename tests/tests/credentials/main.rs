@@ -17,6 +17,7 @@ use gateway_tests::{
 };
 use serde_json::json;
 
+mod metadata;
 mod signed;
 
 type Result = anyhow::Result<()>;
