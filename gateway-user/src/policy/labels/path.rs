@@ -49,8 +49,13 @@ pub(super) fn label(text: &str, found: &mut Found) {
     if !could_be && !text.starts_with('~') && !is_percent_encoded(text) {
         return;
     }
-    for reading in [Cow::Borrowed(text), decoded(text)] {
-        one(&reading, found);
+    // A sentence may begin with a slash or hold two dots: it names no file that policies are about.
+    if text.split(' ').nth(8).is_some() {
+        return;
+    }
+    one(text, found);
+    if let Cow::Owned(decoded) = decoded(text) {
+        one(&decoded, found);
     }
 }
 
@@ -61,6 +66,9 @@ fn is_percent_encoded(text: &str) -> bool {
 /// What encoding layers hide: three are taken off, which is one more than servers do.
 fn decoded(text: &str) -> Cow<'_, str> {
     let mut decoded = Cow::Borrowed(text);
+    if memchr::memchr(b'%', text.as_bytes()).is_none() {
+        return decoded;
+    }
     for _ in 0..3 {
         match percent_decode_str(&decoded).decode_utf8_lossy() {
             Cow::Borrowed(_) => break,
@@ -81,11 +89,6 @@ fn one(text: &str, found: &mut Found) {
     let is_absolute = path.starts_with('/') && !path.starts_with("//") || path.starts_with("///") || is_windows || is_url;
     let is_home = path.starts_with('~') || path.starts_with("$home") || path.starts_with("${home}") || path.starts_with("%userprofile%");
     let has_parent = path.split(['/', '\\']).any(|segment| segment.trim_end_matches(' ') == "..");
-    // A sentence may begin with a slash or hold two dots: it names no file that policies are about.
-    let is_prose = path.split(' ').count() > 8;
-    if is_prose {
-        return;
-    }
     let segments = normal(path);
     if is_absolute {
         found.add("path:absolute");

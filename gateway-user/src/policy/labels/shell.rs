@@ -163,17 +163,13 @@ fn telling(text: &str) -> (bool, bool) {
         );
     }
     let bytes = text.as_bytes();
-    let mut at = 0;
-    while let Some(next) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| b";|&({".contains(byte))) {
-        at += next + 1;
-        let rest = text[at..].trim_start_matches([' ', '\t']);
+    let is_strong = |at: usize| {
+        let rest = text[at + 1..].trim_start_matches([' ', '\t']);
         let rest = &rest[..rest.floor_char_boundary(64)];
         let end = rest.find([' ', '\t', '\n', ';', '|', '&', ')', '}']).unwrap_or(rest.len());
-        if STRONG.contains(&command::base_name(&rest[..end]).as_str()) {
-            return (true, false);
-        }
-    }
-    (false, false)
+        STRONG.contains(&command::base_name(&rest[..end]).as_str())
+    };
+    (memchr::memchr3_iter(b';', b'|', b'&', bytes).chain(memchr::memchr2_iter(b'(', b'{', bytes)).any(is_strong), false)
 }
 
 /// The name of the first command, without quotes; empty if it is long.

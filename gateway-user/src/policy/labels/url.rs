@@ -17,11 +17,16 @@ const LONGEST: usize = 8192;
 
 /// Labels every `scheme://…` in `text`.
 pub(super) fn label(text: &str, found: &mut Found) {
+    let mut before = "";
     for at in memmem::find_iter(text.as_bytes(), b"://") {
         let scheme = text[..at].bytes().rev().take_while(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)).count();
         let rest = &text[at - scheme..];
         let end = rest.find(|c: char| c.is_whitespace() || c.is_control() || "\"'<>`|".contains(c)).unwrap_or(rest.len()).min(LONGEST);
         let whole = &rest[..rest.floor_char_boundary(end)];
+        if whole == before {
+            continue;
+        }
+        before = whole;
         // In prose the sentence goes on: what its closing marks cut off is looked at too.
         one(whole, found);
         let trimmed = whole.trim_end_matches([')', ']', '}', ',', '.', ';', ':', '!', '?']);
