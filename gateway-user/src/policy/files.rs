@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     error::{Fault, place},
-    reads::{self, ForLists, Reads},
+    reads::{Condition, ForLists},
     schema::{RESERVED, SCHEMA, SESSION_ID, SESSION_POLICY},
     scope::Scope,
 };
@@ -66,24 +66,10 @@ pub(super) struct Rule {
     pub(super) scope: Scope,
     /// What must be true besides; `None` when the scope says it all.
     pub(super) condition: Option<Condition>,
-    pub(super) for_lists: Listed,
+    pub(super) for_lists: ForLists,
     pub(super) file: Arc<str>,
     pub(super) line: usize,
     pub(super) text: String,
-}
-
-/// A set of this one policy, and what it reads.
-pub(super) struct Condition {
-    pub(super) policy: cedar_policy::PolicySet,
-    pub(super) reads: Reads,
-}
-
-/// What is asked of a rule where a list is filtered.
-#[expect(clippy::large_enum_variant, reason = "there is one for each policy, and a box would be one more place to look")]
-pub(super) enum Listed {
-    Same,
-    Ignored,
-    Weaker(Option<Condition>),
 }
 
 /// Reads files' texts.
@@ -175,14 +161,9 @@ impl Reader {
         self.faults.extend(once(found.validation_errors().map(|error| diagnosed(file, text, offset, error))));
         self.warnings.extend(once(found.validation_warnings().map(|warning| diagnosed(file, text, offset, warning))));
 
-        let reads = reads::of(&policy);
-        let for_lists = reads::for_lists(&policy);
-        let (reads, for_lists) = match (reads, for_lists) {
-            (Ok(reads), Ok(for_lists)) => (reads, for_lists),
-            (reads, for_lists) => {
-                let error = reads.err().map(|error| error.to_string()).or(for_lists.err().map(|error| error.to_string()));
-                return self.faults.push(at(error.unwrap_or_default(), "write it in another way"));
-            }
+        let (condition, for_lists) = match Condition::of(&policy).and_then(|condition| Ok((condition, ForLists::of(&policy)?))) {
+            Ok(read) => read,
+            Err(error) => return self.faults.push(at(error.to_string(), "write it in another way")),
         };
         let effect = match policy.effect() {
             cedar_policy::Effect::Permit => Effect::Permit,
@@ -194,17 +175,8 @@ impl Reader {
             message: policy.annotation("message").map(Arc::from),
             hold: hold.map(Arc::from),
             scope: Scope::of(&policy),
-            condition: policy.has_non_scope_constraint().then_some(Condition { policy: set, reads }),
-            for_lists: match for_lists {
-                _ if effect == Effect::Hold => Listed::Ignored,
-                ForLists::Same => Listed::Same,
-                ForLists::Unknown => Listed::Ignored,
-                ForLists::Weaker(policy, reads) => {
-                    let conditioned = policy.has_non_scope_constraint();
-                    let set = cedar_policy::PolicySet::from_policies([policy]).ok().filter(|_| conditioned);
-                    Listed::Weaker(set.map(|policy| Condition { policy, reads }))
-                }
-            },
+            condition,
+            for_lists: if effect == Effect::Hold { ForLists::Ignored } else { for_lists },
             text: policy.to_string(),
             id: id.into(),
             file: Arc::clone(file),

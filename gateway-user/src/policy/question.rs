@@ -7,7 +7,7 @@ use jiff::{Timestamp, tz::Offset};
 
 use super::{
     Arguments, Counters, Question,
-    reads::Reads,
+    reads::{ENTITIES, Reads},
     schema::{ACTION_UIDS, ACTIONS, TYPES, Target, action_of, joined, uid},
     scope::Member,
 };
@@ -20,24 +20,23 @@ type Pairs = Vec<(String, Value)>;
 const LAST: u64 = 253_402_300_799;
 
 /// Who, what, and on what: all that a scope is about.
-pub(super) struct Case {
-    pub(super) principal: Member,
+pub(super) struct Case<'a> {
+    pub(super) principal: Member<'a>,
     /// Its place in [`ACTIONS`].
     pub(super) action: usize,
-    pub(super) resource: Member,
+    pub(super) resource: Member<'a>,
 }
 
-impl Case {
-    pub(super) fn of(question: &Question<'_>) -> Self {
+impl<'a> Case<'a> {
+    pub(super) fn of(question: &Question<'a>) -> Self {
         let types = &*TYPES;
         let principal = match question.identity.principal() {
             Principal::Person { issuer, subject, .. } => uid(&types.person, joined(issuer, '|', subject)),
             Principal::Workload { name, .. } => uid(&types.workload, name),
             Principal::Nobody => uid(&types.nobody, "nobody"),
         };
-        let groups = question.identity.groups().iter().map(|group| uid(&types.group, group)).collect();
+        let groups = question.identity.groups().iter().map(String::as_str).collect();
         let action = action_of(question.method);
-        let server = uid(&types.server, question.server);
         let of = match ACTIONS[action].target {
             Target::Server => None,
             Target::Tool => Some(&types.tool),
@@ -45,13 +44,13 @@ impl Case {
             Target::Resource => Some(&types.resource),
         };
         let resource = match of {
-            None => Member { uid: server, parents: Vec::new() },
+            None => Member { uid: uid(&types.server, question.server), parent: &types.server, parents: Vec::new() },
             Some(of) => {
                 let id = joined(question.server, '/', question.name.unwrap_or_default());
-                Member { uid: uid(of, id), parents: vec![server] }
+                Member { uid: uid(of, id), parent: &types.server, parents: vec![question.server] }
             }
         };
-        Case { principal: Member { uid: principal, parents: groups }, action, resource }
+        Case { principal: Member { uid: principal, parent: &types.group, parents: groups }, action, resource }
     }
 }
 
@@ -71,7 +70,7 @@ pub(super) enum Applies {
 
 impl Asked {
     /// With what is read of the context.
-    pub(super) fn of(question: &Question<'_>, case: &Case, reads: Reads) -> Result<Self, Fault> {
+    pub(super) fn of(question: &Question<'_>, case: &Case<'_>, reads: Reads) -> Result<Self, Fault> {
         let (context, entities) = parts(question, case, reads)?;
         let (principal, (action, _), resource) = (&case.principal.uid, &ACTION_UIDS[case.action], &case.resource.uid);
         let request = Request::new(principal.clone(), action.clone(), resource.clone(), Context::from_pairs(context)?, None)?;
@@ -91,22 +90,24 @@ impl Asked {
 }
 
 /// The context and the entities. They are not checked against the schema: a test does that for all of them.
-pub(super) fn parts(question: &Question<'_>, case: &Case, reads: Reads) -> Result<(Pairs, Vec<Entity>), Fault> {
-    let (action, group) = &ACTION_UIDS[case.action];
-    let on = if case.resource.parents.is_empty() { question.server } else { question.name.unwrap_or_default() };
-    let mut entities = vec![
-        Entity::new_no_attrs(action.clone(), HashSet::from([group.clone()])),
-        member(&case.principal, principal(question))?,
-        member(&case.resource, named(on))?,
-    ];
-    for server in &case.resource.parents {
-        entities.push(Entity::new_with_tags(server.clone(), named(question.server), [], [])?);
+pub(super) fn parts(question: &Question<'_>, case: &Case<'_>, reads: Reads) -> Result<(Pairs, Vec<Entity>), Fault> {
+    let mut entities = Vec::new();
+    if reads.has(ENTITIES) {
+        let (action, group) = &ACTION_UIDS[case.action];
+        let on = if case.resource.parents.is_empty() { question.server } else { question.name.unwrap_or_default() };
+        entities.push(Entity::new_no_attrs(action.clone(), HashSet::from([group.clone()])));
+        entities.push(member(&case.principal, principal(question))?);
+        entities.push(member(&case.resource, named(on))?);
+        if !case.resource.parents.is_empty() {
+            entities.push(Entity::new_with_tags(uid(&TYPES.server, question.server), named(question.server), [], [])?);
+        }
     }
     Ok((context(question, reads, &mut entities)?, entities))
 }
 
-fn member(member: &Member, attributes: Pairs) -> Result<Entity, Fault> {
-    Ok(Entity::new_with_tags(member.uid.clone(), attributes, member.parents.iter().cloned(), [])?)
+fn member(member: &Member<'_>, attributes: Pairs) -> Result<Entity, Fault> {
+    let parents = member.parents.iter().map(|name| uid(member.parent, name));
+    Ok(Entity::new_with_tags(member.uid.clone(), attributes, parents, [])?)
 }
 
 fn principal(question: &Question<'_>) -> Pairs {

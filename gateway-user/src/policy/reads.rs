@@ -1,11 +1,13 @@
 //! What of a call's context a policy's conditions read, found in the policy's JSON form. Only that is put together for Cedar, and what
 //! depends on a call that is not made yet can be told from what does not.
 
-use cedar_policy::{Effect, Policy, PolicyToJsonError};
+use cedar_policy::{Effect, Policy, PolicySet};
 use serde_json::{Value, json};
 
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
 /// The context's attributes, each a bit of [`Reads`].
-const ATTRIBUTES: [&str; 16] = [
+const ATTRIBUTES: [&str; 17] = [
     "method",
     "labels",
     "arguments",
@@ -23,17 +25,21 @@ const ATTRIBUTES: [&str; 16] = [
     "definition_changed",
     // What is bound to no attribute: the context as a whole.
     "",
+    ENTITIES,
 ];
+
+/// Who, what, and what they are in; or any entity that is named.
+pub(super) const ENTITIES: &str = "(entities)";
 
 /// Those that differ from call to call of one tool.
 const VARYING: [&str; 6] = ["labels", "arguments", "numbers", "lists", "session", "person"];
 
 /// A set of the context's attributes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Reads(u16);
+pub(super) struct Reads(u32);
 
 impl Reads {
-    pub(super) const ALL: Reads = Reads(u16::MAX);
+    pub(super) const ALL: Reads = Reads(u32::MAX);
 
     fn attribute(name: &str) -> Self {
         ATTRIBUTES.iter().position(|known| *known == name).map_or(Reads::ALL, |place| Reads(1 << place))
@@ -74,6 +80,8 @@ impl Reads {
                 *self = self.with(attribute().map_or(Reads::ALL, Reads::attribute));
             }
             "Var" if operand == "context" => *self = Reads::ALL,
+            "Var" => *self = self.with(Reads::attribute(ENTITIES)),
+            "Value" if operand.get("__entity").is_some() => *self = self.with(Reads::attribute(ENTITIES)),
             "Value" => {}
             // The keys of a record are names, not operators.
             "Record" => operand.as_object().into_iter().flatten().for_each(|(_, value)| self.walk(value)),
@@ -82,44 +90,65 @@ impl Reads {
     }
 }
 
-/// What a policy's conditions read.
-pub(super) fn of(policy: &Policy) -> Result<Reads, Box<PolicyToJsonError>> {
-    Ok(conditions(&policy.to_json()?).iter().map(|(_, body)| Reads::of(body)).fold(Reads::default(), Reads::with))
+/// What must be true besides a policy's scope, for Cedar to evaluate: a set of one policy that fits everything, and what it reads.
+pub(super) struct Condition {
+    pub(super) policy: PolicySet,
+    pub(super) reads: Reads,
 }
 
-/// What is left of a policy when only who and what is known, and nothing that differs from call to call.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+impl Condition {
+    /// Of this policy; `None` when its scope says it all.
+    pub(super) fn of(policy: &Policy) -> Result<Option<Self>, Fault> {
+        let form = policy.to_json()?;
+        let conditions = conditions(&form);
+        Condition::alone(policy, form, conditions)
+    }
+
+    fn alone(policy: &Policy, mut form: Value, conditions: Vec<(String, Value)>) -> Result<Option<Self>, Fault> {
+        if conditions.is_empty() {
+            return Ok(None);
+        }
+        let reads = conditions.iter().map(|(_, body)| Reads::of(body)).fold(Reads::default(), Reads::with);
+        for side in ["principal", "action", "resource"] {
+            form[side] = json!({ "op": "All" });
+        }
+        form["conditions"] = conditions.into_iter().map(|(kind, body)| json!({ "kind": kind, "body": body })).collect();
+        let policy = PolicySet::from_policies([Policy::from_json(Some(policy.id().clone()), form)?])?;
+        Ok(Some(Condition { policy, reads }))
+    }
+}
+
+/// What is asked of a policy when only who and what is known, and nothing that differs from call to call.
 pub(super) enum ForLists {
     /// All of it.
     Same,
-    /// It is a forbid, and whether it applies is not known.
-    Unknown,
-    /// It is a permit, and applies to some call if this, which has fewer conditions, applies.
-    Weaker(Policy, Reads),
+    /// Nothing: whether it applies is not known, and it would be against.
+    Ignored,
+    /// It is a permit, and applies to some call if this, which is a part of its conditions, is true.
+    Weaker(Option<Box<Condition>>),
 }
 
-/// See [`ForLists`].
-pub(super) fn for_lists(policy: &Policy) -> Result<ForLists, Box<dyn std::error::Error + Send + Sync>> {
-    let mut form = policy.to_json()?;
-    let conditions = conditions(&form);
-    if !conditions.iter().any(|(_, body)| Reads::of(body).varies()) {
-        return Ok(ForLists::Same);
-    }
-    if policy.effect() == Effect::Forbid {
-        return Ok(ForLists::Unknown);
-    }
-    // All that stands in an `&&` of a `when` must be true: what varies can be dropped by itself.
-    let mut parts = Vec::new();
-    for (kind, body) in conditions {
-        match kind.as_str() {
-            "when" => conjuncts(body, &mut parts),
-            _ => parts.push((kind, body)),
+impl ForLists {
+    pub(super) fn of(policy: &Policy) -> Result<Self, Fault> {
+        let form = policy.to_json()?;
+        let conditions = conditions(&form);
+        if !conditions.iter().any(|(_, body)| Reads::of(body).varies()) {
+            return Ok(ForLists::Same);
         }
+        if policy.effect() == Effect::Forbid {
+            return Ok(ForLists::Ignored);
+        }
+        // All that stands in an `&&` of a `when` must be true: what varies can be dropped by itself.
+        let mut parts = Vec::new();
+        for (kind, body) in conditions {
+            match kind.as_str() {
+                "when" => conjuncts(body, &mut parts),
+                _ => parts.push((kind, body)),
+            }
+        }
+        parts.retain(|(_, body)| !Reads::of(body).varies());
+        Ok(ForLists::Weaker(Condition::alone(policy, form, parts)?.map(Box::new)))
     }
-    parts.retain(|(_, body)| !Reads::of(body).varies());
-    let reads = parts.iter().map(|(_, body)| Reads::of(body)).fold(Reads::default(), Reads::with);
-    form["conditions"] = parts.into_iter().map(|(kind, body)| json!({ "kind": kind, "body": body })).collect();
-    Ok(ForLists::Weaker(Policy::from_json(Some(policy.id().clone()), form)?, reads))
 }
 
 fn conjuncts(body: Value, into: &mut Vec<(String, Value)>) {
@@ -146,7 +175,8 @@ mod tests {
     use super::*;
 
     fn read(conditions: &str) -> Reads {
-        of(&Policy::parse(None, format!("forbid(principal, action, resource) {conditions};")).unwrap()).unwrap()
+        let policy = Policy::parse(None, format!("forbid(principal, action, resource) {conditions};")).unwrap();
+        Condition::of(&policy).unwrap().map(|condition| condition.reads).unwrap_or_default()
     }
 
     fn named(names: &[&str]) -> Reads {
@@ -156,7 +186,10 @@ mod tests {
     #[test]
     fn what_is_read_is_found_wherever_it_stands() {
         assert_eq!(read(""), Reads::default());
-        assert_eq!(read("when { resource.name like \"context*\" && principal is Person }"), Reads::default());
+        assert_eq!(read("when { \"context\" like \"context*\" }"), Reads::default());
+        for entity in ["principal", "action", "resource", "Server::\"context\""] {
+            assert_eq!(read(&format!("when {{ {entity} in Group::\"a\" }}")), named(&[ENTITIES]), "{entity}");
+        }
         assert_eq!(read("when { context.method == \"context\" }"), named(&["method"]));
         assert_eq!(read("when { context[\"labels\"].contains(\"a\") } unless { !(context has revision) }"), named(&["labels", "revision"]));
         assert_eq!(read("when { context has process.exe }"), named(&["process"]));
@@ -178,17 +211,17 @@ mod tests {
     #[test]
     fn only_what_does_not_vary_is_left_of_a_permit() {
         let policy = |text: &str| Policy::parse(None, text).unwrap();
-        let weaker = for_lists(&policy(
+        let weaker = ForLists::of(&policy(
             "permit(principal, action, resource) when { context.labels.contains(\"a\") && context.process has uid && (context.numbers.hasTag(\"n\") || true) }
              unless { context.session.calls > 3 } unless { context.definition_changed };",
         ));
-        let ForLists::Weaker(weaker, reads) = weaker.unwrap() else { unreachable!() };
-        assert_eq!(reads, named(&["process", "definition_changed"]));
-        let left = weaker.to_cedar().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        let ForLists::Weaker(Some(weaker)) = weaker.unwrap() else { unreachable!() };
+        assert_eq!(weaker.reads, named(&["process", "definition_changed"]));
+        let left = weaker.policy.to_cedar().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(left.ends_with("when { (context.process has uid) && (!context.definition_changed) };"), "{left}");
-        let same = for_lists(&policy("permit(principal, action, resource) when { context.weekday < 6 };")).unwrap();
+        let same = ForLists::of(&policy("permit(principal, action, resource) when { context.weekday < 6 };")).unwrap();
         assert!(matches!(same, ForLists::Same));
-        let unknown = for_lists(&policy("forbid(principal, action, resource) when { context.person.calls > 3 };")).unwrap();
-        assert!(matches!(unknown, ForLists::Unknown));
+        let unknown = ForLists::of(&policy("forbid(principal, action, resource) when { context.person.calls > 3 };")).unwrap();
+        assert!(matches!(unknown, ForLists::Ignored));
     }
 }

@@ -20,15 +20,17 @@ enum Side {
     IsIn(EntityTypeName, EntityUid),
 }
 
-/// A principal or a resource, with all that it is in.
-pub(super) struct Member {
+/// A principal or a resource, with all that it is in: entities of one type, by their ids.
+pub(super) struct Member<'a> {
     pub(super) uid: EntityUid,
-    pub(super) parents: Vec<EntityUid>,
+    pub(super) parent: &'static EntityTypeName,
+    pub(super) parents: Vec<&'a str>,
 }
 
-impl Member {
+impl Member<'_> {
     fn is_in(&self, uid: &EntityUid) -> bool {
-        self.uid == *uid || self.parents.contains(uid)
+        let is_parent = || uid.type_name() == self.parent && self.parents.contains(&uid.id().unescaped());
+        self.uid == *uid || is_parent()
     }
 }
 
@@ -59,13 +61,13 @@ impl Scope {
     }
 
     /// Whether it fits them, its actions aside.
-    pub(super) fn fits(&self, principal: &Member, resource: &Member) -> bool {
+    pub(super) fn fits(&self, principal: &Member<'_>, resource: &Member<'_>) -> bool {
         self.resource.fits(resource) && self.principal.fits(principal)
     }
 }
 
 impl Side {
-    fn fits(&self, member: &Member) -> bool {
+    fn fits(&self, member: &Member<'_>) -> bool {
         match self {
             Side::Any => true,
             Side::Eq(uid) => member.uid == *uid,

@@ -5,9 +5,9 @@ use std::{fs, path::Path, sync::Arc};
 use super::{
     Question, Ruling, Verdict,
     error::{Fault, PolicyErrors},
-    files::{Condition, Effect, Listed, PolicyInfo, Reader, Rule},
+    files::{Effect, PolicyInfo, Reader, Rule},
     question::{Applies, Asked, Case},
-    reads::Reads,
+    reads::{Condition, ForLists, Reads},
     schema::{ACTIONS, TEXT},
 };
 use crate::audit::Digest;
@@ -140,13 +140,12 @@ impl PolicySet {
         self.fitting(&Case::of(question)).iter().any(|rule| rule.condition.as_ref().is_some_and(read))
     }
 
-    fn fitting(&self, case: &Case) -> Vec<&Rule> {
+    fn fitting(&self, case: &Case<'_>) -> Vec<&Rule> {
         let places = self.by_action.get(case.action).into_iter().flatten();
         places.filter_map(|place| self.rules.get(*place)).filter(|rule| rule.scope.fits(&case.principal, &case.resource)).collect()
     }
 }
 
-/// What is asked of a rule where a list is filtered; `None` if nothing is.
 /// The names and texts of a directory's policies, by name.
 ///
 /// # Errors
@@ -175,24 +174,25 @@ pub fn sources(dir: &Path) -> Result<Vec<(String, String)>, PolicyErrors> {
     Ok(sources)
 }
 
+/// What is asked of a rule where a list is filtered; `None` if nothing is.
 fn listed(rule: &Rule) -> Option<Option<&Condition>> {
     match &rule.for_lists {
-        Listed::Same => Some(rule.condition.as_ref()),
-        Listed::Weaker(condition) => Some(condition.as_ref()),
-        Listed::Ignored => None,
+        ForLists::Same => Some(rule.condition.as_ref()),
+        ForLists::Weaker(condition) => Some(condition.as_deref()),
+        ForLists::Ignored => None,
     }
 }
 
 /// The question, put together when the first condition is asked.
 struct Asking<'a> {
     question: &'a Question<'a>,
-    case: &'a Case,
+    case: &'a Case<'a>,
     reads: Reads,
     asked: Option<Result<Asked, String>>,
 }
 
 impl<'a> Asking<'a> {
-    fn new<'c>(question: &'a Question<'a>, case: &'a Case, conditions: impl Iterator<Item = &'c Condition>) -> Self {
+    fn new<'c>(question: &'a Question<'a>, case: &'a Case<'a>, conditions: impl Iterator<Item = &'c Condition>) -> Self {
         let reads = conditions.map(|condition| condition.reads).fold(Reads::default(), Reads::with);
         Asking { question, case, reads, asked: None }
     }
