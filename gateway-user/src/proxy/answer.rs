@@ -77,6 +77,7 @@ pub(super) fn chunk(piece: Bytes) -> Vec<Bytes> {
 impl Connection {
     /// Gives the server's answer to the client.
     pub(super) async fn relay(&mut self, mut server: Side, mut head: ResponseHead, flight: &mut Flight) -> Result<Next, Lost> {
+        self.is_taken(&head, flight)?;
         let mut decoder = BodyDecoder::new(head.framing);
         flight.masked_head(&mut head);
         if let Some(id) = head.headers.get("mcp-session-id") {
@@ -104,6 +105,7 @@ impl Connection {
         body: Bytes,
         flight: &mut Flight,
     ) -> Result<Next, Lost> {
+        self.is_taken(&head, flight)?;
         flight.masked_head(&mut head);
         let next = self.read_whole(&head, body, flight).await?;
         self.keep(server, &head, &decoder, flight);

@@ -151,7 +151,6 @@ impl Connection {
             }
             other => other?,
         };
-        self.is_taken(&answer, flight)?;
         Ok((server, answer))
     }
 
@@ -199,7 +198,6 @@ impl Connection {
             Some(answer) => answer,
             None => self.answer_head(&mut server, flight).await?,
         };
-        self.is_taken(&answer, flight)?;
         self.relay(server, answer, flight).await
     }
 
