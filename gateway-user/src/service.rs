@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -31,11 +30,11 @@ use gateway_user::{
         login::{Hosts, Waiting},
     },
     outbound::Outbound,
-    policy::{self, Labeller, PolicySet},
+    policy::{self, Labeller, PolicyErrors, PolicySet},
     proxy::{self, Owners, Parts, Rules, Shared},
     ship::{self, Ship, ShipOptions},
     tls::{Renewed, Tls},
-    tools::Tools,
+    tools::{Accepted, Tools},
     usage::Usage,
 };
 
@@ -386,16 +385,19 @@ async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
             () = tokio::time::sleep(LOOK) => false,
         };
         let on = shared.clone();
-        let renewed = tokio::task::spawn_blocking(move || {
+        let read = tokio::task::spawn_blocking(move || {
             on.identities.issuers.read_revoked();
-            on.tls.renew(&on.config, at_any_rate)
+            let policies = on.config.policy.as_ref().map(|policy| policy::sources(&policy.dir));
+            (on.tls.renew(&on.config, at_any_rate), on.rules.tools.refresh(), policies)
         })
         .await;
-        accepted(&shared).await;
-        if let Some(policy) = &shared.config.policy {
-            reload(&shared, &policy.dir, &mut refused).await;
+        // What went wrong in it was told when it happened.
+        let Ok((renewed, tools, sources)) = read else { continue };
+        accepted(&shared, tools).await;
+        if let Some(sources) = sources {
+            reload(&shared, sources, &mut refused).await;
         }
-        for Renewed { what, files, outcome } in renewed.unwrap_or_default() {
+        for Renewed { what, files, outcome } in renewed {
             let files = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
             match outcome {
                 Ok(()) => tracing::info!(files, "read anew: {what}; connections that begin from now on go by it"),
@@ -410,8 +412,8 @@ async fn renewing(shared: Arc<Shared>, mut hangup: Signal) {
 }
 
 /// Takes up definitions of tools that were accepted on the command line, and puts that on record.
-async fn accepted(shared: &Shared) {
-    match shared.rules.tools.refresh() {
+async fn accepted(shared: &Shared, accepted: std::io::Result<Vec<Accepted>>) {
+    match accepted {
         Ok(accepted) => {
             for one in accepted {
                 tracing::info!(server = one.server, tool = one.tool, by = one.accepted_by, "the tool's new definition was accepted");
@@ -433,9 +435,10 @@ struct Refused {
 }
 
 /// Takes up policies that have changed. Of those that cannot be used, the set that was in force stays.
-async fn reload(shared: &Shared, dir: &Path, refused: &mut Refused) {
-    let Some(in_force) = shared.rules.policies() else { return };
-    let told = match policy::sources(dir) {
+async fn reload(shared: &Shared, sources: Result<Vec<(String, String)>, PolicyErrors>, refused: &mut Refused) {
+    let (Some(in_force), Some(policy)) = (shared.rules.policies(), &shared.config.policy) else { return };
+    let dir = policy.dir.display();
+    let told = match sources {
         Ok(sources) if sources == in_force.sources() => {
             *refused = Refused::default();
             return shared.metrics.policies_outdated(false);
@@ -447,7 +450,7 @@ async fn reload(shared: &Shared, dir: &Path, refused: &mut Refused) {
                 Ok(set) => match policies(shared, &set).await {
                     // On record before the first call is decided by it.
                     Ok(()) => {
-                        tracing::info!(set = set.hash(), dir = %dir.display(), "the policies have changed: calls that begin from now on go by them");
+                        tracing::info!(set = set.hash(), %dir, "the policies have changed: calls that begin from now on go by them");
                         shared.rules.enforce(set);
                         return shared.metrics.policies_outdated(false);
                     }
@@ -460,7 +463,7 @@ async fn reload(shared: &Shared, dir: &Path, refused: &mut Refused) {
     };
     shared.metrics.policies_outdated(true);
     if told != refused.told {
-        tracing::error!(dir = %dir.display(), "the policies have changed, and cannot be used; those that were read before stay in force: {told}");
+        tracing::error!(%dir, "the policies have changed, and cannot be used; those that were read before stay in force: {told}");
         refused.told = told;
     }
 }
