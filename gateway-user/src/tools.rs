@@ -217,7 +217,7 @@ impl Tools {
                 server: server.to_owned(),
                 tool: definition.name.clone(),
                 state: State::Seen,
-                definition: hex(&definition.fingerprint),
+                definition: definition.fingerprint.to_string(),
                 annotations: definition.annotations,
                 by: None,
             });
@@ -276,7 +276,7 @@ impl Tools {
                 server,
                 tool,
                 state: State::Accepted,
-                definition: hex(&known.current),
+                definition: known.current.to_string(),
                 annotations: known.annotations,
                 by: Some(by),
             })
@@ -302,10 +302,6 @@ fn learn(known: &mut ByServer, line: &Line) {
         State::Seen => (known.current, known.annotations) = (definition, line.annotations),
         State::Accepted => known.accepted = definition,
     }
-}
-
-fn hex(fingerprint: &Sha256) -> String {
-    String::from_utf8_lossy(&fingerprint.hex()).into_owned()
 }
 
 /// Lines in one write: two processes append to the file.

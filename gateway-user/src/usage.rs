@@ -114,6 +114,16 @@ impl Used {
         Used { counters: Counters::default(), tools: HashMap::new(), buckets: HashMap::new(), heard: now }
     }
 
+    /// How many tokens a call takes before it is answered. A tool that was called of late takes none.
+    fn price(&self, what: Limited, call: &Attempt<'_>, rate: Rate, now: Instant) -> f64 {
+        let is_recent = |tool: &str| self.tools.get(tool).is_some_and(|last| now.saturating_duration_since(*last) < rate.period);
+        match what {
+            Limited::Calls => 1.0,
+            Limited::Tools if call.tool.is_some_and(|tool| !is_recent(tool)) => 1.0,
+            Limited::Tools | Limited::BytesOut => 0.0,
+        }
+    }
+
     fn bucket(&mut self, quota: usize, what: Limited, rate: Rate, now: Instant) -> &mut Bucket {
         #[expect(clippy::cast_precision_loss, reason = "amounts beyond 2^53 need no precision")]
         let full = Bucket { tokens: rate.amount as f64, at: now };
@@ -161,13 +171,10 @@ impl Usage {
             for (at, quota) in self.quotas.iter().enumerate().filter(|(_, quota)| quota.is_for(call.server)) {
                 let used = if quota.per == Per::Person { &mut *persons } else { &mut *sessions };
                 for (what, rate) in quota.rates() {
-                    let is_free = match what {
-                        Limited::Tools => call.tool.is_none_or(|tool| is_recent(&used.tools, tool, rate, now)),
-                        Limited::Calls | Limited::BytesOut => false,
-                    };
-                    let wanted = if what == Limited::BytesOut { f64::MIN_POSITIVE } else { 1.0 };
+                    // Of bytes there must be any left: how many it takes is known when the answer has come.
+                    let wanted = if what == Limited::BytesOut { f64::MIN_POSITIVE } else { used.price(what, call, rate, now) };
                     let bucket = used.bucket(at, what, rate, now);
-                    if !is_free && *bucket.at(rate, now) < wanted {
+                    if *bucket.at(rate, now) < wanted {
                         let retry_after = bucket.wait(wanted, rate);
                         return Err(Exceeded { what, per: quota.per, rate, retry_after });
                     }
@@ -176,14 +183,8 @@ impl Usage {
             for (at, quota) in self.quotas.iter().enumerate().filter(|(_, quota)| quota.is_for(call.server)) {
                 let used = if quota.per == Per::Person { &mut *persons } else { &mut *sessions };
                 for (what, rate) in quota.rates() {
-                    let counts = match what {
-                        Limited::Calls => true,
-                        Limited::BytesOut => false,
-                        Limited::Tools => call.tool.is_some_and(|tool| !is_recent(&used.tools, tool, rate, now)),
-                    };
-                    if counts {
-                        *used.bucket(at, what, rate, now).at(rate, now) -= 1.0;
-                    }
+                    let price = used.price(what, call, rate, now);
+                    *used.bucket(at, what, rate, now).at(rate, now) -= price;
                 }
             }
             for used in [persons, sessions] {
@@ -256,10 +257,6 @@ fn find<'a>(used: &'a mut HashMap<Arc<str>, Used>, key: &str, forget: Duration, 
     let found = used.entry(key.into()).or_insert_with(|| Used::new(now));
     found.heard = now;
     found
-}
-
-fn is_recent(tools: &HashMap<String, Instant>, tool: &str, rate: Rate, now: Instant) -> bool {
-    tools.get(tool).is_some_and(|last| now.saturating_duration_since(*last) < rate.period)
 }
 
 #[cfg(test)]

@@ -269,7 +269,7 @@ impl Facts {
     pub(super) fn of(self, known: Option<&Known>) -> Self {
         Facts {
             annotations: known.map(|known| known.annotations).unwrap_or_default(),
-            definition: known.map(|known| String::from_utf8_lossy(&known.current.hex()).into_owned()),
+            definition: known.map(|known| known.current.to_string()),
             definition_changed: known.is_some_and(Known::is_changed),
             ..self
         }

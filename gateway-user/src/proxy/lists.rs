@@ -5,7 +5,7 @@ use crate::{
     audit::{Durability, Effect, Entry, Kind},
     config::OnToolChange,
     mcp::{self, Edit, List, Listing, Outcome, Response},
-    policy::Arguments,
+    policy::{Arguments, PolicySet},
     tools::{Definition, News},
 };
 
@@ -26,9 +26,10 @@ impl Connection {
             let message = format!("the server's answer was withheld: {what}");
             Refusal { reason: "malformed", ..Refusal::upstream(message, RAN) }
         };
+        let policies = self.worker.shared.rules.policies();
         let lists = match method {
             Some("resources/read") => {
-                let edit = self.is_ruled().then(|| mcp::made_private(data, *span)).transpose().map_err(unreadable)?;
+                let edit = policies.map(|_| mcp::made_private(data, *span)).transpose().map_err(unreadable)?;
                 return Ok(Cut { edits: edit.flatten().into_iter().collect(), withheld: Vec::new() });
             }
             Some(method) => List::asked_by(method).map_or(&[][..], List::alone),
@@ -38,15 +39,15 @@ impl Connection {
         for list in lists {
             let listing = match mcp::listing(data, *span, *list) {
                 Ok(listing) => listing,
-                Err(what) if self.is_ruled() || self.config().on_tool_change != OnToolChange::Allow => return Err(unreadable(what)),
+                Err(what) if policies.is_some() || self.config().on_tool_change != OnToolChange::Allow => return Err(unreadable(what)),
                 // Nothing is decided by what it says.
                 Err(_) => continue,
             };
             if *list == List::Tools {
                 self.learn(&listing, data).await?;
             }
-            if self.is_ruled() {
-                let kept: Vec<bool> = self.usable(*list, &listing, session);
+            if let Some(set) = &policies {
+                let kept = self.usable(set, *list, &listing, session);
                 cut.withheld.extend(listing.entries.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(entry, _)| entry.name.clone()));
                 cut.edits.extend(listing.cuts(&kept));
             }
@@ -54,17 +55,12 @@ impl Connection {
         Ok(cut)
     }
 
-    fn is_ruled(&self) -> bool {
-        self.worker.shared.rules.policies().is_some()
-    }
-
     /// Which entries the caller may use, whatever arguments it gives.
-    fn usable(&self, list: List, listing: &Listing, session: &str) -> Vec<bool> {
-        let rules = &self.worker.shared.rules;
-        let Some(set) = rules.policies() else { return vec![true; listing.entries.len()] };
+    fn usable(&self, set: &PolicySet, list: List, listing: &Listing, session: &str) -> Vec<bool> {
+        let tools = &self.worker.shared.rules.tools;
         let (facts, arguments) = (self.facts(None, session, None), Arguments::empty());
         let may_use = |name: &str| {
-            let known = (list == List::Tools).then(|| rules.tools.of(&self.config().name, name)).flatten();
+            let known = (list == List::Tools).then(|| tools.of(&self.config().name, name)).flatten();
             let facts = facts.clone().of(known.as_ref());
             set.may_use(&self.question(list.used_by(), Some(name), &arguments, &facts))
         };
