@@ -69,24 +69,6 @@ impl Problem {
     pub fn is_final(&self) -> bool {
         matches!(self, Problem::Gone | Problem::Denied(_) | Problem::Unusable(_))
     }
-
-    /// One word for machines.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Problem::Gone => "gone",
-            Problem::Denied(_) => "denied",
-            Problem::Unusable(_) => "unusable",
-            Problem::Unreachable(_) => "unreachable",
-            Problem::Refused { .. } => "refused",
-            Problem::Subject { .. } => "subject",
-            Problem::NoToken => "no-token",
-            Problem::NotAssumed(_) => "not-assumed",
-            Problem::Unsigned(_) => "unsigned",
-            Problem::Nobody => "nobody",
-            Problem::Stopping => "stopping",
-        }
-    }
 }
 
 /// Whose credential it is and where it is from: what an error says beside what happened.
