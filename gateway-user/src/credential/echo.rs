@@ -63,7 +63,7 @@ impl Echoes {
         let mut begins = [false; 256];
         for pattern in &all {
             for byte in 0..=u8::MAX {
-                begins[usize::from(byte)] |= pattern.one(0, &[byte]) != Found::No;
+                begins[usize::from(byte)] |= pattern.one(0, &[byte], false) != Found::No;
             }
         }
         Echoes((!all.is_empty()).then(|| Arc::new(Patterns { all, begins, longest })))
@@ -203,7 +203,7 @@ impl Pattern {
     fn at(&self, from: usize, text: &[u8], mut end: usize, ends: bool) -> Found {
         for index in from..self.text.len() {
             let rest = &text[end..];
-            let (plain, escaped) = (self.one(index, rest), self.one_after_backslash(index, rest));
+            let (plain, escaped) = (self.one(index, rest, ends), self.one_after_backslash(index, rest));
             let found = match (plain, escaped) {
                 (found, Found::No) | (Found::No, found) => found,
                 // A `u` is the pattern's own or part of an escape: what follows decides.
@@ -234,10 +234,10 @@ impl Pattern {
     }
 
     /// Whether a text begins with one of the pattern's characters, in any of its forms.
-    fn one(&self, index: usize, text: &[u8]) -> Found {
+    fn one(&self, index: usize, text: &[u8], ends: bool) -> Found {
         let Some((&first, rest)) = text.split_first() else { return Found::Perhaps };
         match (self.escapes, first) {
-            (Escapes::Json, b'\\') => self.escaped(index, text),
+            (Escapes::Json, b'\\') => self.escaped(index, text, ends),
             (Escapes::Url, b'%') => self.hex(index, rest, 1),
             _ if self.fits(index, first) => Found::Yes(1),
             _ => Found::No,
@@ -245,14 +245,14 @@ impl Pattern {
     }
 
     /// After backslashes.
-    fn escaped(&self, index: usize, text: &[u8]) -> Found {
+    fn escaped(&self, index: usize, text: &[u8], ends: bool) -> Found {
         let run_of = |most: usize| text.iter().take(most).take_while(|byte| **byte == b'\\').count();
         if self.text[index] == b'\\' {
             // The first of several takes what is escape, so that one is left for each of the others.
             let others = self.text[index + 1..].iter().take_while(|byte| **byte == b'\\').count();
             let most = (others + 1) * (BACKSLASHES + 1);
             let run = run_of(most);
-            return if run == text.len() && run < most { Found::Perhaps } else { Found::Yes(run.saturating_sub(others).max(1)) };
+            return if !ends && run == text.len() && run < most { Found::Perhaps } else { Found::Yes(run.saturating_sub(others).max(1)) };
         }
         let run = run_of(BACKSLASHES);
         match text.get(run) {

@@ -109,6 +109,13 @@ fn several_secrets_and_several_echoes_are_found() {
 }
 
 #[test]
+fn a_secret_that_ends_with_a_backslash_is_found_at_the_end_of_a_text() {
+    for form in [r"aa AAA0\", r"\u0061a AAA0\", r"aa AAA0\\"] {
+        assert_eq!(masked(&[r"aa AAA0\"], form), ("*".repeat(form.len()), 1), "{form}");
+    }
+}
+
+#[test]
 fn echoes_that_overlap_are_masked_from_the_first_to_the_last_byte() {
     assert_eq!(masked(&["abababab"], "xabababababx"), ("x**********x".into(), 1));
 }
