@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use gateway_tests::{
     Finished, Launch, Proc, Record,
-    http::{call, post_to},
+    http::{call, post_to, result},
     needs::on_path,
     tls::HOST,
     wait_until,
@@ -74,7 +74,7 @@ impl Talk {
     }
 
     fn call(&mut self, id: u64) -> Result {
-        self.say(&post_to(HOST, &call(id)), &format!("{{\"id\":{id},\"jsonrpc\":\"2.0\",\"result\""))
+        self.say(&post_to(HOST, &call(id)), &result(&json!(id)).to_string())
     }
 
     fn end(self) -> anyhow::Result<Finished> {
