@@ -38,10 +38,14 @@ impl Keys {
     /// For as long as they count: they were asked for at `asked`, and last for no longer than `granted` from then, whatever their source's
     /// clock says.
     pub(super) fn timed(self, asked: Instant, granted: Option<Duration>) -> Result<Timed<Arc<Keys>>, Problem> {
-        let said = self.credentials.expiry().map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
+        let left = self.credentials.expiry().map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
+        if left == Some(Duration::ZERO) {
+            return Err(Problem::Unusable("gives keys whose time is over".into()));
+        }
+        // What is left now, seen from then.
+        let said = left.map(|left| asked.elapsed() + left);
         let (due, until) = match said.into_iter().chain(granted).min() {
             None => (ENDLESS, CONFIRMED),
-            Some(Duration::ZERO) => return Err(Problem::Unusable("gives keys whose time is over".into())),
             Some(lasts) => {
                 let until = lasts - LAST.min(lasts / 20);
                 (until - EARLY.min(lasts / 5), until)
