@@ -10,6 +10,10 @@ use gateway_user::{
 };
 use serde_json::json;
 
+/// As in the gateway.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A site with eight servers: what each group may, what is forbidden on each server, what waits, and what holds everywhere.
 fn policies() -> String {
     let mut text = String::new();
