@@ -61,6 +61,25 @@ impl Arguments {
         self.lists.iter().map(|(path, items)| (path.as_str(), items.as_slice()))
     }
 
+    /// The scalar at a path, as [`Self::texts`] has it.
+    pub(super) fn text(&self, path: &str) -> Option<&str> {
+        self.scalars.iter().find(|scalar| scalar.path == path).map(|scalar| scalar.text.as_str())
+    }
+
+    /// The number at a path, as [`Self::integers`] has it.
+    pub(super) fn integer(&self, path: &str) -> Option<i64> {
+        self.scalars.iter().find(|scalar| !scalar.is_string && scalar.path == path)?.text.parse().ok()
+    }
+
+    /// Whether two have one path, as in `{"a.b": 1, "a": {"b": 2}}`.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        let twice = |mut paths: Vec<&str>| {
+            paths.sort_unstable();
+            paths.windows(2).any(|pair| pair[0] == pair[1])
+        };
+        twice(self.texts().map(|(path, _)| path).collect()) || twice(self.lists().map(|(path, _)| path).collect())
+    }
+
     /// Whether there was more than is taken, or something that could not be read.
     #[must_use]
     pub fn is_partial(&self) -> bool {

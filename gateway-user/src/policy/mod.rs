@@ -19,13 +19,14 @@
 //! # Ok::<(), String>(())
 //! ```
 //!
-//! The path of a decision: [`PolicySet::decide`] takes the policies whose scope fits (`scope`), lets Cedar evaluate their conditions over
-//! what these read (`question`), and puts what applies together. `files` reads policies, `schema` is what they are written about. All of
+//! The path of a decision: [`PolicySet::decide`] takes the policies whose scope fits (`scope`), tells the plain ones of their
+//! conditions itself (`direct`), lets Cedar evaluate the others over what these read (`question`), and puts what applies together. `files` reads policies, `schema` is what they are written about. All of
 //! it is pure but for [`PolicySet::load`].
 
 pub mod recorded;
 
 mod arguments;
+mod direct;
 mod error;
 mod files;
 mod labels;

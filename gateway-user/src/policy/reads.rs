@@ -4,6 +4,8 @@
 use cedar_policy::{Effect, Policy, PolicySet};
 use serde_json::{Value, json};
 
+use super::direct::Test;
+
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// The context's attributes, each a bit of [`Reads`].
@@ -47,6 +49,11 @@ impl Reads {
 
     pub(super) fn has(self, name: &str) -> bool {
         self.0 & Reads::attribute(name).0 != 0
+    }
+
+    /// Whether it has the arguments themselves, and not only their labels.
+    pub(super) fn has_arguments(self) -> bool {
+        ["arguments", "numbers", "lists"].iter().any(|name| self.has(name))
     }
 
     pub(super) fn with(self, other: Reads) -> Self {
@@ -94,6 +101,8 @@ impl Reads {
 pub(super) struct Condition {
     pub(super) policy: PolicySet,
     pub(super) reads: Reads,
+    /// The same for us to evaluate, if we can.
+    pub(super) direct: Option<Test>,
 }
 
 impl Condition {
@@ -109,12 +118,13 @@ impl Condition {
             return Ok(None);
         }
         let reads = conditions.iter().map(|(_, body)| Reads::of(body)).fold(Reads::default(), Reads::with);
+        let direct = Test::all(&conditions);
         for side in ["principal", "action", "resource"] {
             form[side] = json!({ "op": "All" });
         }
         form["conditions"] = conditions.into_iter().map(|(kind, body)| json!({ "kind": kind, "body": body })).collect();
         let policy = PolicySet::from_policies([Policy::from_json(Some(policy.id().clone()), form)?])?;
-        Ok(Some(Condition { policy, reads }))
+        Ok(Some(Condition { policy, reads, direct }))
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Member<'a> {
 }
 
 impl Member<'_> {
-    fn is_in(&self, uid: &EntityUid) -> bool {
+    pub(super) fn is_in(&self, uid: &EntityUid) -> bool {
         let is_parent = || uid.type_name() == self.parent && self.parents.contains(&uid.id().unescaped());
         self.uid == *uid || is_parent()
     }

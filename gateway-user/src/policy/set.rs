@@ -136,7 +136,7 @@ impl PolicySet {
     /// Whether a policy whose scope fits reads the arguments themselves, and not only their labels: then there is no decision without them.
     #[must_use]
     pub fn reads_arguments(&self, question: &Question<'_>) -> bool {
-        let read = |condition: &Condition| ["arguments", "numbers", "lists"].iter().any(|name| condition.reads.has(name));
+        let read = |condition: &Condition| condition.reads.has_arguments();
         self.fitting(&Case::of(question)).iter().any(|rule| rule.condition.as_ref().is_some_and(read))
     }
 
@@ -183,25 +183,47 @@ fn listed(rule: &Rule) -> Option<Option<&Condition>> {
     }
 }
 
-/// The question, put together when the first condition is asked.
+/// The question, put together for Cedar when the first condition is asked that is Cedar's.
 struct Asking<'a> {
     question: &'a Question<'a>,
     case: &'a Case<'a>,
+    /// What Cedar's conditions read.
     reads: Reads,
+    /// Two arguments of one path are read: then no condition can be told.
+    is_ambiguous: bool,
     asked: Option<Result<Asked, String>>,
 }
 
 impl<'a> Asking<'a> {
     fn new<'c>(question: &'a Question<'a>, case: &'a Case<'a>, conditions: impl Iterator<Item = &'c Condition>) -> Self {
-        let reads = conditions.map(|condition| condition.reads).fold(Reads::default(), Reads::with);
-        Asking { question, case, reads, asked: None }
+        let (mut all, mut cedars) = (Reads::default(), Reads::default());
+        for condition in conditions {
+            all = all.with(condition.reads);
+            if condition.direct.is_none() {
+                cedars = cedars.with(condition.reads);
+            }
+        }
+        let is_ambiguous = all.has_arguments() && question.arguments.is_ambiguous();
+        Asking { question, case, reads: if is_ambiguous { all } else { cedars }, is_ambiguous, asked: None }
     }
 
     fn applies(&mut self, condition: Option<&Condition>) -> Applies {
         let Some(condition) = condition else { return Applies::Yes };
-        let asked = self.asked.get_or_insert_with(|| {
-            Asked::of(self.question, self.case, self.reads).map_err(|error| format!("the call cannot be put to the policies: {error}"))
-        });
+        let put =
+            |reads| Asked::of(self.question, self.case, reads).map_err(|error| format!("the call cannot be put to the policies: {error}"));
+        let own;
+        let asked = match condition.direct.as_ref().filter(|_| !self.is_ambiguous) {
+            Some(test) => match test.holds(self.question, self.case) {
+                Some(true) => return Applies::Yes,
+                Some(false) => return Applies::No,
+                // Cedar says what is wrong.
+                None => {
+                    own = put(condition.reads);
+                    &own
+                }
+            },
+            None => &*self.asked.get_or_insert_with(|| put(self.reads)),
+        };
         match asked {
             Ok(asked) => asked.applies(&condition.policy),
             Err(error) => Applies::Failed(error.clone()),

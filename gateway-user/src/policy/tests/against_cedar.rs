@@ -10,8 +10,8 @@ use super::{
     super::{
         Annotations, Arguments, Counters, Facts, Labels, ProcessFacts, Question, Verdict,
         files::Effect,
-        question::{Case, parts},
-        reads::Reads,
+        question::{Applies, Asked, Case, parts},
+        reads::{Condition, Reads},
         schema::{ACTION_UIDS, SCHEMA},
         set::PolicySet,
     },
@@ -70,6 +70,51 @@ const VARYING: [&str; 8] = [
     "context.person.bytes_out > 3 || context.method == \"tools/call\"",
     "(if true then context else context).labels.contains(\"a\")",
 ];
+
+/// What is told without Cedar, and meets an error where the call has no such thing.
+const TOLD: [&str; 28] = [
+    "true",
+    "false",
+    "principal in Group::\"dba\"",
+    "principal in Person::\"https://idp|ada\"",
+    "principal in Workload::\"batch\"",
+    "context.labels.contains(\"sql:write\")",
+    "context.arguments.hasTag(\"table\")",
+    "context.arguments.hasTag(\"limit\")",
+    "context.arguments.getTag(\"table\") == \"patients\"",
+    "context.arguments.getTag(\"limit\") != context.arguments.getTag(\"table\")",
+    "context.numbers.hasTag(\"table\")",
+    "context.numbers.hasTag(\"limit\")",
+    "context.numbers.getTag(\"limit\") == 4",
+    "context.numbers.getTag(\"limit\") > 5",
+    "4 >= context.numbers.getTag(\"limit\")",
+    "context.numbers.getTag(\"table\") != 3",
+    "context.method == \"tools/call\"",
+    "context.strength.name == \"token\" || context.strength.session_login || context.strength.token",
+    "context.strength.declared || context.strength.declared_on_instance",
+    "context has revision && context.revision == \"2025-11-25\"",
+    "context has definition || context.definition_changed",
+    "context.definition == \"ab\"",
+    "context.process has unit && context.process.unit == \"agent.service\"",
+    "context.process.exe != context.process.cgroup",
+    "context.process.uid <= 3",
+    "context.session.calls < 3 || context.session.bytes_out < context.person.bytes_out",
+    "context.session.tools == 1 && context.person.tools > -1 && context.person.calls > 3",
+    "context.annotations has readOnly || context.annotations.destructive || context.annotations.idempotent || context.annotations.openWorld",
+];
+
+/// Of what is told, any of it put together.
+fn told() -> impl Strategy<Value = String> {
+    let one = select(&TOLD).prop_map(|text| format!("({text})"));
+    let all = one.prop_recursive(3, 12, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), select(vec!["&&", "||"]), inner.clone()).prop_map(|(left, glue, right)| format!("({left} {glue} {right})")),
+            inner.prop_map(|inner| format!("!{inner}")),
+        ]
+    });
+    let one = (select(vec!["when", "unless"]), all).prop_map(|(kind, text)| format!(" {kind} {{ {text} }}"));
+    prop::collection::vec(one, 1..3).prop_map(|all| all.concat())
+}
 
 fn conditions(of: &'static [&'static str]) -> impl Strategy<Value = String> {
     let one = (select(vec!["when", "unless"]), select(of)).prop_map(|(kind, text)| format!(" {kind} {{ {text} }}"));
@@ -234,6 +279,29 @@ proptest! {
             let (ruling, wanted) = call.ask(|question| (set.decide(question), whole.decide(question)));
             let policies = ruling.policies.iter().map(ToString::to_string).collect::<Vec<_>>();
             prop_assert_eq!((ruling.verdict, policies), wanted, "{}\n{:?}", text, call);
+        }
+    }
+
+    #[test]
+    fn what_is_told_without_cedar_is_what_cedar_tells(text in prop::collection::vec(told(), 8), calls in prop::collection::vec(calls(), 8)) {
+        for text in text {
+            let policy = cedar_policy::Policy::from_str(&format!("permit(principal, action, resource){text};")).unwrap();
+            let condition = Condition::of(&policy).unwrap().unwrap();
+            let test = condition.direct.as_ref();
+            prop_assert!(test.is_some(), "left to Cedar: {}", text);
+            for call in &calls {
+                let (told, wanted) = call.ask(|question| {
+                    let case = Case::of(question);
+                    let asked = Asked::of(question, &case, condition.reads).unwrap();
+                    (test.and_then(|test| test.holds(question, &case)), asked.applies(&condition.policy))
+                });
+                let wanted = match wanted {
+                    Applies::Yes => Some(true),
+                    Applies::No => Some(false),
+                    Applies::Failed(_) => None,
+                };
+                prop_assert_eq!(told, wanted, "{}\n{:?}", text, call);
+            }
         }
     }
 
