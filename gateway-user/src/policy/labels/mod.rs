@@ -10,6 +10,7 @@ mod sql;
 #[cfg(test)]
 mod tests;
 mod url;
+mod words;
 
 use std::borrow::Cow;
 

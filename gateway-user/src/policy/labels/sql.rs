@@ -1,9 +1,11 @@
 //! `sql:…`: what SQL in an argument does.
 //!
 //! Which server will read it is not known, and servers do not agree on what is a string or a comment: a text is cut into words as each of
-//! them would ([`lexer`]), what the words say counts in any reading ([`scan`]), and what parsers make of them is added ([`tree`]).
+//! them would ([`lexer`]), what the words say counts in any reading ([`scan`]), and what parsers make of them is added ([`tree`]). A plain `SELECT` that all cut alike
+//! needs no parser ([`plain`]).
 
 mod lexer;
+mod plain;
 mod scan;
 mod tree;
 
@@ -17,7 +19,7 @@ use sqlparser::{
 };
 
 use self::{
-    lexer::{RULES, Reading, What},
+    lexer::{RULES, Reading, Token, What},
     scan::{Seen, Span},
 };
 use super::{DEPTH, Found, name_has, with_stack};
@@ -130,7 +132,7 @@ fn parse_span(reading: &Reading<'_>, span: Span, seen: &Seen, found: &mut Found)
     is_parsed
 }
 
-/// Parses some tokens in the grammars of a reading's servers: of a statement that does one thing, the first that fits is enough.
+/// Parses some tokens; in all the grammars of a reading's servers if they may do more than one thing, else in the first that fits.
 fn parse(reading: &Reading<'_>, span: Span, in_all: bool, found: &mut Found) -> bool {
     let text = reading.without_comments(span.from, span.to);
     let tokens = span.to - span.from;
@@ -138,10 +140,19 @@ fn parse(reading: &Reading<'_>, span: Span, in_all: bool, found: &mut Found) -> 
     if text.len() > LONGEST || tokens > TOKENS || joins > JOINS {
         return false;
     }
+    if !in_all && let Some(tables) = plain::tables(reading, span) {
+        found.add("sql:select");
+        tables.iter().for_each(|name| tree::table(&name.to_ascii_lowercase(), found));
+        return true;
+    }
+    parse_text(reading, &text, tokens, in_all, found)
+}
+
+fn parse_text(reading: &Reading<'_>, text: &str, tokens: usize, in_all: bool, found: &mut Found) -> bool {
     let mut is_parsed = false;
     let own = reading.of.iter().map(|of| RULES[*of].dialect as &dyn Dialect);
     for dialect in own.chain([&GenericDialect {} as &dyn Dialect]) {
-        is_parsed |= with_stack((STACK + tokens * STACK_PER_TOKEN).min(STACK_AT_MOST), || match statements(dialect, &text) {
+        is_parsed |= with_stack((STACK + tokens * STACK_PER_TOKEN).min(STACK_AT_MOST), || match statements(dialect, text) {
             Some(statements) => {
                 statements.iter().for_each(|statement| tree::label(statement, found));
                 if statements.len() > 1 {
@@ -191,7 +202,8 @@ fn by_words(reading: &Reading<'_>, span: Span, found: &mut Found) {
 fn is_evident(reading: &Reading<'_>, span: Span) -> bool {
     let at = scan::first_word(reading, span);
     let has = |word: &str| (at..span.to).any(|at| reading.is(at, word));
-    let has_marks = (at..span.to).any(|at| b"=*(<>;".iter().any(|mark| reading.mark(at, *mark)) || reading.tokens[at].kind == What::Text);
+    let is_mark = |token: &Token| matches!(token.kind, What::Text | What::Mark(b'=' | b'*' | b'(' | b'<' | b'>' | b';'));
+    let has_marks = reading.tokens[at..span.to].iter().any(is_mark);
     let named = |at: usize| reading.is_name(at) && !reading.is_any(at, &ARTICLES);
     let begins = (reading.is(at, "DELETE") && reading.is(at + 1, "FROM") && named(at + 2))
         || (reading.is_any(at, &["INSERT", "REPLACE", "MERGE"]) && reading.is(at + 1, "INTO") && named(at + 2))
@@ -209,8 +221,8 @@ const ARTICLES: [&str; 16] =
 
 /// Words only, and an article where a table's name would be; or words behind one that only shows.
 fn is_prose(reading: &Reading<'_>) -> bool {
-    let is_sentence = |at: usize| matches!(reading.tokens[at].kind, What::Word) || b".,!?".iter().any(|mark| reading.mark(at, *mark));
-    if !(0..reading.tokens.len()).all(is_sentence) {
+    let is_sentence = |token: &Token| matches!(token.kind, What::Word | What::Mark(b'.' | b',' | b'!' | b'?'));
+    if !reading.tokens.iter().all(is_sentence) {
         return false;
     }
     let has = |words: &[&str]| (0..reading.tokens.len()).any(|at| reading.is_any(at, words));

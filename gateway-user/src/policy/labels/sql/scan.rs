@@ -1,7 +1,9 @@
 //! What a statement does by its words alone: what no parser knows of, or reads otherwise than the server, is seen all the same.
 
+use std::sync::LazyLock;
+
 use super::{
-    super::Found,
+    super::{Found, words::Words},
     lexer::{Reading, What},
 };
 
@@ -103,7 +105,13 @@ const DANGEROUS: [&str; 59] = [
     "utl_file",
     "dbms_scheduler",
 ];
-/// Of them, procedures: they are called without parentheses.
+/// Words of statements whose strings may be run.
+const RUNNERS: [&str; 11] =
+    ["EXEC", "EXECUTE", "IMMEDIATE", "PREPARE", "DO", "SP_EXECUTESQL", "SP_PREPEXEC", "DECLARE", "FUNCTION", "PROCEDURE", "OPENQUERY"];
+/// All that is looked for among a statement's words.
+static TELLING: LazyLock<Words> = LazyLock::new(|| Words::new(ACTS.into_iter().chain(DANGEROUS).chain(RUNNERS)));
+
+/// Of the dangerous ones, procedures: they are called without parentheses.
 fn is_procedure(name: &str) -> bool {
     name.starts_with("xp_") || name.starts_with("sp_") || name.starts_with("utl_") || name.starts_with("dbms_")
 }
@@ -232,6 +240,10 @@ pub(super) fn scan(reading: &Reading<'_>, span: Span, found: &mut Found) -> Seen
             What::Mark(b'(') => depth += 1,
             What::Mark(b')') => depth = depth.saturating_sub(1),
             What::Word => {
+                seen.runs_strings |= reading.spelt(at).get(..6).is_some_and(|start| start.eq_ignore_ascii_case("dblink"));
+                if !TELLING.has(reading.spelt(at)) {
+                    continue;
+                }
                 let acts = !explains_only && act(reading, span, first, at, found);
                 if acts && at > first {
                     seen.is_risky = true;
@@ -240,22 +252,7 @@ pub(super) fn scan(reading: &Reading<'_>, span: Span, found: &mut Found) -> Seen
                     }
                 }
                 dangerous(reading, at, found);
-                seen.runs_strings |= reading.is_any(
-                    at,
-                    &[
-                        "EXEC",
-                        "EXECUTE",
-                        "IMMEDIATE",
-                        "PREPARE",
-                        "DO",
-                        "SP_EXECUTESQL",
-                        "SP_PREPEXEC",
-                        "DECLARE",
-                        "FUNCTION",
-                        "PROCEDURE",
-                        "OPENQUERY",
-                    ],
-                ) || reading.spelt(at).get(..6).is_some_and(|start| start.eq_ignore_ascii_case("dblink"));
+                seen.runs_strings |= reading.is_any(at, &RUNNERS);
             }
             What::Quoted => dangerous(reading, at, found),
             _ => {}

@@ -5,7 +5,7 @@ mod custom;
 mod places;
 mod properties;
 mod shell;
-mod sql;
+pub(super) mod sql;
 
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::{Rule, check, labels, of};
 
-const RULES: &[Rule] = &[
+pub(in super::super) const RULES: &[Rule] = &[
     (
         "sql:select",
         &[
