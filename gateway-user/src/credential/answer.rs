@@ -13,8 +13,11 @@ const UNSAID: Duration = Duration::from_secs(300);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// A token is fetched anew when so much is left of it, or a fifth if that is less.
 const EARLY: Duration = Duration::from_secs(60);
-/// With so little left, or a tenth if that is less, it could end on its way.
+/// With so little left, or a tenth and [`ROUNDED`] if that is less, it could end on its way.
 const LAST: Duration = Duration::from_secs(10);
+/// Issuers count in whole seconds: a token that lasts for four, and was issued late in a second, ends after little more than three
+/// (`exp` and `iat`, RFC 7519 section 4.1).
+const ROUNDED: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 struct Token {
@@ -126,6 +129,8 @@ fn seconds(said: &Seconds) -> Option<Duration> {
 }
 
 fn timed<T>(value: T, asked: Instant, lasts: Duration) -> Timed<T> {
-    let due = asked + lasts - EARLY.min(lasts / 5);
-    Timed { value, asked, due, until: asked + lasts - LAST.min(lasts / 10) }
+    let last = LAST.min(lasts / 10 + ROUNDED).min(lasts / 2);
+    // There is time to fetch another meanwhile.
+    let early = EARLY.min(lasts / 5).max(last + last / 2);
+    Timed { value, asked, due: asked + lasts - early, until: asked + lasts - last }
 }

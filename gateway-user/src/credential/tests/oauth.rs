@@ -217,7 +217,7 @@ fn answers_that_give_no_usable_token_are_told_apart() {
 #[test]
 fn a_token_is_fetched_anew_before_its_end_and_given_to_nobody_right_before_it() {
     let asked = Instant::now();
-    for (lasts, due, until) in [(3600.0, 3540.0, 3590.0), (100.0, 80.0, 90.0), (1.0, 0.8, 0.9)] {
+    for (lasts, due, until) in [(3600.0, 3540.0, 3590.0), (100.0, 80.0, 90.0), (60.0, 48.0, 53.0), (4.0, 1.9, 2.6), (1.0, 0.25, 0.5)] {
         let body = format!(r#"{{"access_token":"s3cret-token","token_type":"bearer","expires_in":{lasts}}}"#);
         let timed = answer::read(200, body.as_bytes(), asked).ok().unwrap();
         let within = |found: Instant, expected: f64| (found.duration_since(asked).as_secs_f64() - expected).abs() < 1e-6;
@@ -227,7 +227,7 @@ fn a_token_is_fetched_anew_before_its_end_and_given_to_nobody_right_before_it() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_ends_during_a_thousand_calls_fails_none_and_none_is_stale() {
-    let (endpoint, url) = Endpoint::start(1).await;
+    let (endpoint, url) = Endpoint::start(3).await;
     let dir = tempfile::tempdir().unwrap();
     let credentials = credentials(&dir, &url, "");
     let begun = Instant::now();
@@ -235,12 +235,12 @@ async fn a_token_that_ends_during_a_thousand_calls_fails_none_and_none_is_stale(
         let (credentials, endpoint) = (credentials.clone(), endpoint.clone());
         tokio::spawn(async move {
             let mut tokens = BTreeSet::new();
-            while begun.elapsed() < Duration::from_millis(2500) {
+            while begun.elapsed() < Duration::from_millis(3500) {
                 let asked = Instant::now();
                 let held = credentials.of(0).unwrap().get(&whom(&person("ada"), None)).await.unwrap();
                 let token = authorization(&held).replace("Bearer ", "");
                 let given = endpoint.given.lock().unwrap()[&token];
-                assert!(asked.saturating_duration_since(given) < Duration::from_secs(1), "{token} had ended when it was given out");
+                assert!(asked.saturating_duration_since(given) < Duration::from_secs(2), "{token} may have ended when it was given out");
                 tokens.insert(token);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
