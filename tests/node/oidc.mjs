@@ -10,6 +10,7 @@ import https from "node:https";
 import { parseArgs, promisify } from "node:util";
 import { compactVerify, decodeJwt } from "jose";
 import Provider from "oidc-provider";
+import * as exchange from "./oidc-exchange.mjs";
 import * as pages from "./oidc-pages.mjs";
 import { Store } from "./oidc-store.mjs";
 
@@ -88,6 +89,7 @@ function configuration() {
         id_token_signed_response_alg: state.alg,
       },
       { client_id: "agent", client_secret: "agent-secret", grant_types: ["client_credentials"], ...confidential },
+      { client_id: "gateway", client_secret: "gateway-secret", grant_types: ["client_credentials", exchange.GRANT], ...confidential },
       { client_id: "introspector", client_secret: "introspector-secret", grant_types: [], ...confidential },
     ],
     claims: {
@@ -160,6 +162,8 @@ async function jtiOf(token) {
 // Anew, over the same store: oidc-provider takes keys and clients only when it is made.
 function renew() {
   provider = new Provider(state.issuer, configuration());
+  const find = async (token) => store.of("AccessToken").find(await jtiOf(token));
+  exchange.register(provider, find, (audience) => resourceServer(audience, state.alg));
   callback = provider.callback();
 }
 

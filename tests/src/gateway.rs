@@ -16,7 +16,7 @@ use rustix::{
     process::Signal,
 };
 
-use crate::{Cgroup, Finished, Launch, Proc, Record, Slot, User, kinesis::CREDENTIALS, process, record, setup::Setup, wait::wait_for};
+use crate::{Cgroup, Finished, Launch, Proc, Record, Slot, User, process, record, setup::Setup, wait::wait_for};
 
 /// A gateway of a test. When dropped: killed, and its guard taken down.
 #[derive(Debug)]
@@ -165,12 +165,9 @@ impl Gateway {
     pub fn launch(&mut self) -> anyhow::Result<()> {
         ensure!(self.process.is_none(), "the gateway runs already");
         // Where a core dump would go: its user may write there.
-        let mut launch = self.command(&["run", "--config"], true).directory(&self.audit);
+        let mut launch = self.command(&["run", "--config"], true).directory(&self.audit).without_aws();
         if let Some(user) = self.user {
             launch = launch.user(user);
-        }
-        for (name, value) in CREDENTIALS {
-            launch = launch.env(name, value);
         }
         for (name, value) in &self.variables {
             launch = launch.env(name, value);

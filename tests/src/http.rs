@@ -1,6 +1,9 @@
 //! HTTP/1.1 and JSON-RPC by hand: what a test writes on a connection, and reads from one.
 
-use std::io::{self, BufRead};
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead},
+};
 
 use anyhow::Context;
 
@@ -77,6 +80,12 @@ impl Message {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The fields of a form in the body.
+    #[must_use]
+    pub fn form(&self) -> BTreeMap<String, String> {
+        form_urlencoded::parse(&self.body).into_owned().collect()
     }
 
     /// The body as JSON.

@@ -7,7 +7,12 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use crate::{Launch, Proc, Record, Slot, binaries, clients::python, servers::listening};
+use crate::{
+    Launch, Proc, Record, Slot,
+    aws::{KEYS, moto},
+    binaries,
+    clients::python,
+};
 
 /// The emulator with one stream of one shard.
 #[derive(Debug)]
@@ -20,10 +25,6 @@ pub struct Kinesis {
     pub stream: String,
     _slot: Slot,
 }
-
-/// The emulator takes any credentials.
-pub const CREDENTIALS: [(&str, &str); 3] =
-    [("AWS_ACCESS_KEY_ID", "made-up"), ("AWS_SECRET_ACCESS_KEY", "made-up"), ("AWS_EC2_METADATA_DISABLED", "true")];
 
 impl Kinesis {
     /// Starts the emulator and makes the stream.
@@ -51,12 +52,7 @@ impl Kinesis {
     /// # Errors
     /// As [`Kinesis::start`].
     pub fn bring_up(&mut self) -> anyhow::Result<()> {
-        let interpreter = python("sdk-v1");
-        ensure!(interpreter.is_file(), "moto is not installed: `cargo xtask test` does that");
-        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
-        let mut process = Launch::new(interpreter).args(["-m", "moto.server", "-H", &host, "-p", &port]).start()?;
-        listening(&mut process, self.address)?;
-        self.process = Some(process);
+        self.process = Some(moto(self.address)?);
         self.script("create").context("the emulator's stream cannot be made")?;
         Ok(())
     }
@@ -72,7 +68,7 @@ impl Kinesis {
     fn script(&self, verb: &str) -> anyhow::Result<String> {
         let mut launch =
             Launch::new(python("sdk-v1")).arg(binaries::root().join("tests/python/stream.py")).args([verb, &self.endpoint, &self.stream]);
-        for (name, value) in CREDENTIALS {
+        for (name, value) in KEYS {
             launch = launch.env(name, value);
         }
         Ok(launch.env("PYTHONDONTWRITEBYTECODE", "1").run(Duration::from_secs(60))?.ok()?.stdout)

@@ -21,6 +21,7 @@
 //!
 //! A missing privilege or kernel feature *fails* a test by name ([`needs::require`]): a skipped test looks green.
 
+pub mod aws;
 pub mod binaries;
 pub mod browser;
 pub mod cgroup;
@@ -29,8 +30,10 @@ pub mod clinic;
 pub mod dice;
 pub mod gateway;
 pub mod http;
+pub mod jwt;
 pub mod kinesis;
 pub mod load;
+pub mod login;
 pub mod needs;
 pub mod netns;
 pub mod oidc;
@@ -39,6 +42,7 @@ pub mod process;
 pub mod raw;
 pub mod record;
 pub mod refusal;
+pub mod relay;
 pub mod saml;
 pub mod servers;
 pub mod setup;
@@ -46,6 +50,7 @@ pub mod slot;
 pub mod tls;
 pub mod wait;
 
+pub use aws::Aws;
 pub use browser::Browser;
 pub use cgroup::Cgroup;
 pub use gateway::Gateway;
@@ -53,6 +58,7 @@ pub use netns::Netns;
 pub use oidc::Oidc;
 pub use process::{Finished, Launch, Proc, User};
 pub use record::Record;
+pub use relay::Relay;
 pub use saml::SamlIdp;
 pub use setup::ServerEntry;
 pub use slot::Slot;

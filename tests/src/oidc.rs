@@ -24,6 +24,8 @@ use crate::{
 pub const LOGIN_CLIENT: &str = "mcp-gateway-login";
 /// A client with a secret that gets access tokens of its own; and the secret.
 pub const AGENT: (&str, &str) = ("agent", "agent-secret");
+/// The gateway as a client with a secret: it gets access tokens of its own, and exchanges those of others (RFC 8693); and the secret.
+pub const GATEWAY: (&str, &str) = ("gateway", "gateway-secret");
 /// A client with a secret that may introspect and revoke every token; and the secret.
 pub const INTROSPECTOR: (&str, &str) = ("introspector", "introspector-secret");
 /// The audience of the access tokens, unless a test asks for another.

@@ -49,6 +49,7 @@ pub struct Launch {
     program: PathBuf,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    removed: Vec<OsString>,
     directory: Option<PathBuf>,
     netns: Option<PathBuf>,
     hosts: Option<PathBuf>,
@@ -63,6 +64,7 @@ impl Launch {
             program: program.into(),
             arguments: Vec::new(),
             variables: Vec::new(),
+            removed: Vec::new(),
             directory: None,
             netns: None,
             hosts: None,
@@ -90,6 +92,15 @@ impl Launch {
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.variables.push((name.into(), value.as_ref().to_owned()));
         self
+    }
+
+    /// With nothing of AWS's: neither what this process has in its environment, nor the files of whoever runs the test, nor the metadata
+    /// service of the host. What a test sets after this counts.
+    #[must_use]
+    pub fn without_aws(mut self) -> Self {
+        let ours = std::env::vars_os().map(|(name, _)| name).filter(|name| name.as_encoded_bytes().starts_with(b"AWS_"));
+        self.removed.extend(ours);
+        self.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null").env("AWS_EC2_METADATA_DISABLED", "true")
     }
 
     /// The folder to start in.
@@ -183,6 +194,9 @@ impl Launch {
         let (out, err) = (said.path().join("stdout"), said.path().join("stderr"));
         let words = self.words();
         let mut command = Command::new(&words[0]);
+        for name in &self.removed {
+            command.env_remove(name);
+        }
         command
             .args(&words[1..])
             .envs(self.variables.iter().map(|(k, v)| (k, v)))

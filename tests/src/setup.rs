@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Cgroup, Gateway, Slot, User, binaries, kinesis::Kinesis, needs};
+use crate::{Cgroup, Gateway, Slot, User, aws::KEYS, binaries, kinesis::Kinesis, needs};
 
 /// One `[[server]]` of the configuration.
 #[derive(Debug, Clone)]
@@ -277,6 +277,7 @@ impl<'a> Setup<'a> {
 
         let scheme = self.endpoint.map(|settings| if settings.contains("certificate") { "https" } else { "http" });
         let endpoint = scheme.map(|scheme| format!("{scheme}://{listen}"));
+        let variables = self.stream.iter().flat_map(|_| KEYS.map(|(name, value)| (name, value.into()))).collect();
         let is_https = self.cgroup.is_some() && self.servers.iter().any(|server| server.url.starts_with("https:"));
         let program = self.program.map_or_else(|| binaries::reachable(&binaries::gateway()?), Ok)?;
         let gateway = Gateway {
@@ -289,7 +290,7 @@ impl<'a> Setup<'a> {
             endpoint,
             user,
             hosts: self.hosts,
-            variables: Vec::new(),
+            variables,
             dir,
             _slot: slot,
         };

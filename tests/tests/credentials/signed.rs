@@ -45,7 +45,7 @@ fn signing(ahead: i64) -> anyhow::Result<(Gateway, Cloud)> {
     let cloud = Cloud::start(ahead, &format!("{KEY_ID}={SECRET}"))?;
     let entry = ServerEntry::new("cloud", &cloud.url).durability("os").setting("credential", CREDENTIAL);
     let mut gateway = Gateway::at_an_endpoint().endpoint("").server(entry).prepare()?;
-    for (name, value) in [("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET), ("AWS_EC2_METADATA_DISABLED", "true")] {
+    for (name, value) in [("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET)] {
         gateway.env(name, value);
     }
     gateway.run()?;

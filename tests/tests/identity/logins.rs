@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use gateway_tests::{Browser, Finished, Gateway, Launch, Proc, User, wait::wait_for, wait_until};
+use gateway_tests::{
+    Browser, Finished, Launch, User,
+    login::{device, shown},
+    wait_until,
+};
 use serde_json::{Value, json};
 
 use crate::{LIMIT, Result, Scene};
@@ -15,27 +19,6 @@ fn user(uid: u32) -> User {
 
 const ADA: u32 = 4201;
 const BOB: u32 = 4202;
-
-/// What a started `login` shows first.
-fn shown(login: &mut Proc, begins: &str) -> anyhow::Result<String> {
-    wait_for(&format!("a line that begins with {begins}"), LIMIT, || {
-        if let Some(status) = login.ended()? {
-            anyhow::bail!("login ended ({status}): {}{}", login.stdout(), login.stderr());
-        }
-        let said = login.stdout();
-        let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        Ok(whole.lines().map(str::trim).find(|line| line.starts_with(begins)).map(str::to_owned))
-    })
-}
-
-/// Logs a Unix user in as a person, with a device code.
-fn device(gateway: &Gateway, as_user: User, person: &str, more: &[&str]) -> anyhow::Result<Finished> {
-    let mut login = gateway.cli(&[&["login", "--device"], more].concat()).user(as_user).start()?;
-    let direct = shown(&mut login, "or open ")?;
-    let url = direct.trim_start_matches("or open ").split(',').next().unwrap_or_default().to_owned();
-    Browser::new()?.login(&url, person)?;
-    login.finish(LIMIT)?.ok()
-}
 
 impl Scene {
     /// A call by a process of this Unix user: the status, and the answer.
