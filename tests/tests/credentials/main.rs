@@ -18,6 +18,7 @@ use gateway_tests::{
 use serde_json::json;
 
 mod metadata;
+mod oauth;
 mod signed;
 
 type Result = anyhow::Result<()>;
@@ -48,16 +49,29 @@ fn keep(file: &PathBuf, secret: &str) -> anyhow::Result<()> {
 impl Scene {
     /// With a credential in which FILE stands for the key's file, and a server that answers so.
     fn new(credential: &str, answers: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> anyhow::Result<Self> {
+        let mut scene = Self::prepare(KEY, credential, "", answers)?;
+        scene.gateway.run()?;
+        Ok(scene)
+    }
+
+    /// The same with a key, for callers that are known as this has it (what follows `[identity]`); the gateway does not run yet.
+    fn prepare(
+        secret: &str,
+        credential: &str,
+        identity: &str,
+        answers: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
         let files = tempfile::tempdir()?;
         fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755))?;
         let key = files.path().join("key");
-        keep(&key, KEY)?;
+        keep(&key, secret)?;
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}/mcp", listener.local_addr()?);
         let server = Stub::on(listener, answers);
         let credential = credential.replace("FILE", &format!("{key:?}"));
         let entry = ServerEntry::new("vault", &url).durability("os").setting("credential", credential);
-        let gateway = Gateway::at_an_endpoint().endpoint("").server(entry).start()?;
+        let setup = Gateway::at_an_endpoint().endpoint("").server(entry);
+        let gateway = if identity.is_empty() { setup } else { setup.identity(identity) }.prepare()?;
         let endpoint = gateway.url("")?.split('/').nth(2).unwrap_or_default().parse()?;
         Ok(Self { gateway, server, endpoint, key, _files: files })
     }
@@ -69,6 +83,29 @@ impl Scene {
         let mut wire = Wire::new(TcpStream::connect(self.endpoint)?)?;
         wire.send(request_to(&self.endpoint.to_string(), "POST", &format!("/vault{query}"), &fields, body.as_bytes()))?;
         wire.message()
+    }
+
+    /// The answer to a call with this token.
+    fn call_as(&self, token: &str) -> anyhow::Result<Message> {
+        self.call("", &format!("Authorization: Bearer {token}\r\n"))
+    }
+
+    /// A call that was answered by the gateway for want of a credential, with this status, and did not reach the server.
+    fn denied(&self, call: impl FnOnce() -> anyhow::Result<Message>, status: u16) -> anyhow::Result<Refusal> {
+        let before = self.server.seen().len();
+        let answer = call()?;
+        let refusal = Refusal::read(&self.gateway, &answer.body)?;
+        assert_eq!((refusal.reason.as_str(), answer.status()), ("credential", status), "{}", refusal.message);
+        assert_eq!(self.server.seen().len(), before, "it reached the server");
+        let record = refusal.record.as_ref().map(|record| record.body().clone()).unwrap_or_default();
+        let outcome = &record["outcome"];
+        assert!(outcome["gateway"] == "credential" && outcome["message"] == refusal.message, "{record}");
+        Ok(refusal)
+    }
+
+    /// What the server got in this field, one for each request.
+    fn got(&self, field: &str) -> Vec<String> {
+        self.server.seen().iter().map(|request| request.field(field).unwrap_or_default().to_owned()).collect()
     }
 
     /// What the gateway has written and said, all of it.
@@ -168,14 +205,8 @@ fn a_new_key_is_used_as_soon_as_it_is_there_and_without_one_nothing_is_sent() ->
     // Gone: never the old one, never none.
     fs::remove_file(&scene.key)?;
     wait_until("calls are denied", LIMIT, || scene.call("", "").is_ok_and(|done| done.status() != 200))?;
-    let before = scene.server.seen().len();
-    let denied = scene.call("", "")?;
-    let refusal = Refusal::read(&scene.gateway, &denied.body)?;
-    assert_eq!((refusal.reason.as_str(), denied.status()), ("credential", 502), "{}", refusal.message);
+    let refusal = scene.denied(|| scene.call("", ""), 502)?;
     assert!(refusal.message.contains("`vault`") && refusal.message.contains("does not exist"), "{}", refusal.message);
-    assert_eq!(scene.server.seen().len(), before);
-    let outcome = refusal.record.expect("on record").body()["outcome"].clone();
-    assert_eq!(outcome["gateway"], "credential", "{outcome}");
     keep(&scene.key, KEY)?;
     wait_until("it is back", LIMIT, || used(KEY))?;
     Ok(())
