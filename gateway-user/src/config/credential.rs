@@ -85,6 +85,8 @@ pub enum SecretSource {
         json_key: Option<String>,
         /// Its region; the AWS chain's when absent.
         region: Option<String>,
+        /// How often it is asked for anew.
+        refresh: Duration,
     },
     /// AWS Systems Manager Parameter Store; decrypted.
     Parameter {
@@ -92,6 +94,8 @@ pub enum SecretSource {
         name: String,
         /// Its region; the AWS chain's when absent.
         region: Option<String>,
+        /// How often it is asked for anew.
+        refresh: Duration,
     },
 }
 
@@ -241,15 +245,18 @@ fn secret(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Secr
     let env = section.parsed(faults, "env", variable).map(SecretSource::Environment);
     let (json_key, region) = (section.text(faults, "json_key"), section.text(faults, "region"));
     let kept = section.text(faults, "secretsmanager");
-    let kept = kept.map(|id| SecretSource::SecretsManager { id, json_key: json_key.clone(), region: region.clone() });
-    let parameter = section.text(faults, "parameter").map(|name| SecretSource::Parameter { name, region });
+    let refresh = section.parsed(faults, "refresh", refresh).unwrap_or(Duration::from_secs(300));
+    let kept = kept.map(|id| SecretSource::SecretsManager { id, json_key: json_key.clone(), region: region.clone(), refresh });
+    let parameter = section.text(faults, "parameter").map(|name| SecretSource::Parameter { name, region, refresh });
     let given: Vec<&str> = SOURCES.into_iter().filter(|key| section.has(key)).collect();
     let names = "`file`, `env`, `secretsmanager` or `parameter`";
     match given[..] {
         [] => faults.add(section.span(), &section.named("file"), format!("is missing: the secret's source, one of {names}")),
         [source] => {
-            let (keeps_json, has_region) = (source == "secretsmanager", matches!(source, "secretsmanager" | "parameter"));
-            for (key, fits, of) in [("json_key", keeps_json, "`secretsmanager`"), ("region", has_region, "`secretsmanager` or `parameter`")]
+            const STORES: &str = "`secretsmanager` or `parameter`";
+            let (keeps_json, is_stored) = (source == "secretsmanager", matches!(source, "secretsmanager" | "parameter"));
+            for (key, fits, of) in
+                [("json_key", keeps_json, "`secretsmanager`"), ("region", is_stored, STORES), ("refresh", is_stored, STORES)]
             {
                 if section.has(key) && !fits {
                     faults.add(section.span_of(key), &section.named(key), format!("belongs to {of}, and this secret is from `{source}`"));
@@ -396,6 +403,13 @@ fn role(text: &str) -> Result<String, String> {
 }
 
 /// What STS takes as `DurationSeconds`; a session of a role that was itself assumed ends after an hour at the latest.
+fn refresh(text: &str) -> Result<Duration, String> {
+    match value::duration(text)? {
+        duration if (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&duration) => Ok(duration),
+        _ => Err(format!("expected a time from \"1s\" to \"1h\", got \"{text}\"")),
+    }
+}
+
 fn session_duration(text: &str) -> Result<Duration, String> {
     match value::duration(text)? {
         duration if (Duration::from_secs(900)..=Duration::from_secs(43_200)).contains(&duration) => Ok(duration),

@@ -36,9 +36,17 @@ fn a_static_one_has_a_place_and_a_source() {
         (r#"env = "KEY""#, SecretSource::Environment("KEY".into())),
         (
             r#"secretsmanager = "s", json_key = "j", region = "eu-central-1""#,
-            SecretSource::SecretsManager { id: "s".into(), json_key: Some("j".into()), region: Some("eu-central-1".into()) },
+            SecretSource::SecretsManager {
+                id: "s".into(),
+                json_key: Some("j".into()),
+                region: Some("eu-central-1".into()),
+                refresh: Duration::from_secs(300),
+            },
         ),
-        (r#"parameter = "/p""#, SecretSource::Parameter { name: "/p".into(), region: None }),
+        (
+            r#"parameter = "/p", refresh = "20s""#,
+            SecretSource::Parameter { name: "/p".into(), region: None, refresh: Duration::from_secs(20) },
+        ),
     ];
     for (written, expected) in sources {
         let CredentialConfig::Static(config) = read(&format!(r#"{{ kind = "static", query = "api_key", {written} }}"#)) else {
@@ -65,6 +73,14 @@ fn every_fault_of_a_static_one_is_named_with_its_key() {
         (
             r#"{ kind = "static", header = "X", file = "/k", region = "r" }"#,
             "server.credential.region: belongs to `secretsmanager` or `parameter`",
+        ),
+        (
+            r#"{ kind = "static", header = "X", file = "/k", refresh = "1m" }"#,
+            "server.credential.refresh: belongs to `secretsmanager` or `parameter`",
+        ),
+        (
+            r#"{ kind = "static", header = "X", parameter = "/p", refresh = "2h" }"#,
+            "server.credential.refresh: expected a time from \"1s\" to \"1h\"",
         ),
         (
             r#"{ kind = "static", header = "X", parameter = "/p", json_key = "r" }"#,

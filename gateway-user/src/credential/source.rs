@@ -8,7 +8,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::runtime::Handle;
@@ -49,9 +49,9 @@ impl Source {
     /// [`SetupError`]
     pub(super) fn new(server: &Arc<str>, config: &SecretSource, outbound: &Outbound, runtime: &Handle) -> Result<Self, SetupError> {
         let label = |asked: String| Label { server: server.clone(), asked: asked.into() };
-        let stored = |label: Label, kind: Kind, region: &Option<String>| {
+        let stored = |label: Label, kind: Kind, region: &Option<String>, refresh: Duration| {
             let slot = Slot::of_secret(&label);
-            let store = Arc::new(Store::new(label.clone(), kind, region.clone(), outbound.clone()));
+            let store = Arc::new(Store::new(label.clone(), kind, region.clone(), refresh, outbound.clone()));
             Source { label, from: From::Store { store, slot, runtime: runtime.clone() } }
         };
         Ok(match config {
@@ -71,12 +71,13 @@ impl Source {
                 let secret = Secret::sendable(&value).map_err(failed)?;
                 Source { label: label(format!("the environment variable `{name}`")), from: From::Environment(secret) }
             }
-            SecretSource::SecretsManager { id, json_key, region } => {
+            SecretSource::SecretsManager { id, json_key, region, refresh } => {
                 let kind = Kind::SecretsManager { id: id.clone(), json_key: json_key.clone() };
-                stored(label(format!("the Secrets Manager secret `{id}`")), kind, region)
+                stored(label(format!("the Secrets Manager secret `{id}`")), kind, region, *refresh)
             }
-            SecretSource::Parameter { name, region } => {
-                stored(label(format!("the Parameter Store parameter `{name}`")), Kind::Parameter { name: name.clone() }, region)
+            SecretSource::Parameter { name, region, refresh } => {
+                let kind = Kind::Parameter { name: name.clone() };
+                stored(label(format!("the Parameter Store parameter `{name}`")), kind, region, *refresh)
             }
         })
     }

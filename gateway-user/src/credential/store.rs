@@ -14,10 +14,10 @@ use zeroize::Zeroizing;
 use super::{CredentialError, Label, Problem, Secret, slot::Timed};
 use crate::outbound::Outbound;
 
-/// So often the store is asked whether the secret is still the same.
-const ASK: Duration = Duration::from_secs(300);
-/// When the store could not be asked for so long, what it said last is not used any more.
-const CONFIRMED: Duration = Duration::from_secs(900);
+/// When the store could not be asked for so many times the time after which it is asked anew, what it said last is not used any more.
+const CONFIRMED: u32 = 3;
+/// But for so long it is: one request that fails shall not deny calls.
+const AT_LEAST: Duration = Duration::from_secs(30);
 /// From a request to its answer, with the tries that the SDK makes.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,14 +32,15 @@ pub(super) struct Store {
     label: Label,
     kind: Kind,
     region: Option<String>,
+    refresh: Duration,
     outbound: Outbound,
     /// Found out when it is first needed: the default chain may ask the instance's metadata service.
     config: OnceCell<SdkConfig>,
 }
 
 impl Store {
-    pub(super) fn new(label: Label, kind: Kind, region: Option<String>, outbound: Outbound) -> Self {
-        Store { label, kind, region, outbound, config: OnceCell::new() }
+    pub(super) fn new(label: Label, kind: Kind, region: Option<String>, refresh: Duration, outbound: Outbound) -> Self {
+        Store { label, kind, region, refresh, outbound, config: OnceCell::new() }
     }
 
     /// Asks for it once.
@@ -47,7 +48,7 @@ impl Store {
         let asked = Instant::now();
         let answer = self.text().await.and_then(|text| self.secret(&text));
         let value = answer.map_err(|problem| self.label.failed(problem))?;
-        Ok(Timed { value, asked, due: asked + ASK, until: asked + CONFIRMED })
+        Ok(Timed { value, asked, due: asked + self.refresh, until: asked + AT_LEAST.max(self.refresh * CONFIRMED) })
     }
 
     async fn text(&self) -> Result<Zeroizing<String>, Problem> {
@@ -128,7 +129,7 @@ mod tests {
     fn store(json_key: Option<&str>) -> Store {
         let label = Label { server: "clinic".into(), asked: "the Secrets Manager secret `clinic/key`".into() };
         let kind = Kind::SecretsManager { id: "clinic/key".into(), json_key: json_key.map(str::to_owned) };
-        Store::new(label, kind, None, Outbound::default())
+        Store::new(label, kind, None, Duration::from_secs(300), Outbound::default())
     }
 
     #[test]
