@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -25,7 +26,7 @@ pub const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "made-up"), ("AWS_SEC
 /// All of AWS, running.
 #[derive(Debug)]
 pub struct Aws {
-    process: Option<Proc>,
+    process: Mutex<Option<Proc>>,
     address: SocketAddr,
     relay: Relay,
     _slot: Slot,
@@ -49,12 +50,12 @@ impl Aws {
     pub fn start() -> anyhow::Result<Self> {
         let slot = Slot::take()?;
         let address = SocketAddr::from((Ipv4Addr::new(127, 77, slot.number(), 1), 4567));
-        Ok(Self { process: Some(moto(address)?), address, relay: Relay::to(address)?, _slot: slot })
+        Ok(Self { process: Mutex::new(Some(moto(address)?)), address, relay: Relay::to(address)?, _slot: slot })
     }
 
     /// It is gone: connections are refused, or end without an answer.
-    pub fn down(&mut self) {
-        self.process = None;
+    pub fn down(&self) {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// moto itself, past the relay.
