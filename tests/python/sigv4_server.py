@@ -1,10 +1,12 @@
 """An MCP server that takes only requests signed as AWS has it, checked with botocore: `sigv4_server.py --help`.
 
-It prints `ready PORT` when it listens. Its tools: `echo` answers with what it was given and who signed; `reveal` with the header that it got.
+It prints `ready PORT` when it listens, and on standard error a line for each request that it refuses. Its tools: `echo` answers with what it
+was given, who signed, and how many calls it has done by then; `reveal` with the header that it got.
 """
 
 import argparse
 import datetime
+import itertools
 import json
 import sys
 import threading
@@ -25,9 +27,11 @@ options.add_argument("--key", action="append", default=[], metavar="ID=SECRET[=T
 options.add_argument("--moto", metavar="URL", help="the sessions that this moto's STS gave are taken too")
 options.add_argument("--ahead", type=float, default=0, metavar="SECONDS", help="this clock is ahead")
 options.add_argument("--window", type=float, default=300, metavar="SECONDS", help="how far a signature's date may be off")
+options.add_argument("--refusal", type=int, default=403, metavar="STATUS", help="what a wrong signature is answered with")
 options = options.parse_args()
 
 keys = {}
+calls = itertools.count(1)
 for key in options.key:
     key, secret, *token = key.split("=", 2)
     keys[key] = (secret, token[0] if token else None)
@@ -117,7 +121,7 @@ def answer(call, signer, headers):
     if method == "tools/list":
         return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in ("echo", "reveal")]}
     if method == "tools/call":
-        told = {"signed_by": signer}
+        told = {"signed_by": signer, "calls": next(calls)}
         if params.get("name") == "reveal":
             told["header"] = dict(headers.items())
         else:
@@ -159,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         except (Refused, KeyError, ValueError) as refused:
             code = getattr(refused, "code", "IncompleteSignatureException")
             print(f"{code}: {refused}", file=sys.stderr, flush=True)
-            return self.say(403, {"message": str(refused)}, Content_Type="application/json", x_amzn_ErrorType=code)
+            return self.say(options.refusal, {"message": str(refused)}, Content_Type="application/json", x_amzn_ErrorType=code)
         if self.command != "POST":
             return self.say(405, {"message": "POST only"}, Allow="POST")
         call = json.loads(body)

@@ -19,7 +19,9 @@ use serde_json::json;
 
 mod metadata;
 mod oauth;
+mod persons;
 mod signed;
+mod stores;
 
 type Result = anyhow::Result<()>;
 
@@ -44,6 +46,24 @@ fn keep(file: &PathBuf, secret: &str) -> anyhow::Result<()> {
         std::os::unix::fs::chown(file, Some(user.uid), Some(user.gid))?;
     }
     Ok(())
+}
+
+/// What a gateway has written and said, all of it.
+fn everything(gateway: &Gateway) -> anyhow::Result<String> {
+    let mut all = gateway.said();
+    for file in fs::read_dir(gateway.audit_dir())? {
+        all.push_str(&String::from_utf8_lossy(&fs::read(file?.path())?));
+    }
+    Ok(all)
+}
+
+/// An answer of the gateway's own for want of a credential, with this status and the same on record.
+fn denied(gateway: &Gateway, answer: &Message, status: u16) -> anyhow::Result<Refusal> {
+    let refusal = Refusal::read(gateway, &answer.body)?;
+    assert_eq!((refusal.reason.as_str(), answer.status()), ("credential", status), "{}", refusal.message);
+    let outcome = refusal.record.as_ref().map(|record| record.body()["outcome"].clone()).unwrap_or_default();
+    assert!(outcome["gateway"] == "credential" && outcome["message"] == refusal.message, "{outcome}");
+    Ok(refusal)
 }
 
 impl Scene {
@@ -90,16 +110,11 @@ impl Scene {
         self.call("", &format!("Authorization: Bearer {token}\r\n"))
     }
 
-    /// A call that was answered by the gateway for want of a credential, with this status, and did not reach the server.
+    /// A call that is [`denied`], and does not reach the server.
     fn denied(&self, call: impl FnOnce() -> anyhow::Result<Message>, status: u16) -> anyhow::Result<Refusal> {
         let before = self.server.seen().len();
-        let answer = call()?;
-        let refusal = Refusal::read(&self.gateway, &answer.body)?;
-        assert_eq!((refusal.reason.as_str(), answer.status()), ("credential", status), "{}", refusal.message);
+        let refusal = denied(&self.gateway, &call()?, status)?;
         assert_eq!(self.server.seen().len(), before, "it reached the server");
-        let record = refusal.record.as_ref().map(|record| record.body().clone()).unwrap_or_default();
-        let outcome = &record["outcome"];
-        assert!(outcome["gateway"] == "credential" && outcome["message"] == refusal.message, "{record}");
         Ok(refusal)
     }
 
@@ -108,13 +123,9 @@ impl Scene {
         self.server.seen().iter().map(|request| request.field(field).unwrap_or_default().to_owned()).collect()
     }
 
-    /// What the gateway has written and said, all of it.
+    /// See [`everything`].
     fn everything(&self) -> anyhow::Result<String> {
-        let mut all = self.gateway.said();
-        for file in fs::read_dir(self.gateway.audit_dir())? {
-            all.push_str(&String::from_utf8_lossy(&fs::read(file?.path())?));
-        }
-        Ok(all)
+        everything(&self.gateway)
     }
 }
 

@@ -42,7 +42,7 @@ fn metadata(request: &Message) -> Vec<u8> {
 #[test]
 fn agents_are_refused_the_instances_keys_with_which_the_gateway_signs() -> Result {
     gateway_tests::needs::require()?;
-    let cloud = signed::Cloud::start(0, &format!("ASIAMETADATA={SECRET}={TOKEN}"))?;
+    let cloud = signed::Cloud::start(&["--key", &format!("ASIAMETADATA={SECRET}={TOKEN}")])?;
     let section = format!("[[server]]\nname = \"cloud\"\nurl = \"{}\"\ncredential = {}\n", cloud.url, signed::CREDENTIAL);
     let mut stage = Stage::bare(|server| server, &section)?;
     let service = stage.serve(metadata)?;

@@ -21,28 +21,34 @@ pub(crate) const CREDENTIAL: &str = r#"{ kind = "sigv4", service = "execute-api"
 /// A server that checks signatures.
 pub(crate) struct Cloud {
     pub(crate) url: String,
-    _process: Proc,
+    process: Proc,
 }
 
 impl Cloud {
-    /// With a clock that is so many seconds ahead, and this key: `ID=SECRET`.
-    pub(crate) fn start(ahead: i64, key: &str) -> anyhow::Result<Self> {
+    /// With more arguments: see its `--help`.
+    pub(crate) fn start(more: &[&str]) -> anyhow::Result<Self> {
         let mut process = Launch::new(clients::python("sdk-v1"))
             .arg(binaries::root().join("tests/python/sigv4_server.py"))
-            .args(["--service", "execute-api", "--region", "eu-central-1", "--key", key, "--ahead", &ahead.to_string()])
+            .args(["--service", "execute-api", "--region", "eu-central-1"])
+            .args(more)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .start()?;
         let port = wait_for("the server's port", LIMIT, || {
             anyhow::ensure!(process.ended()?.is_none(), "it ended: {}", process.stderr());
             Ok(process.stdout().lines().find_map(|line| line.strip_prefix("ready ")?.trim().parse::<u16>().ok()))
         })?;
-        Ok(Self { url: format!("http://127.0.0.1:{port}/mcp"), _process: process })
+        Ok(Self { url: format!("http://127.0.0.1:{port}/mcp"), process })
+    }
+
+    /// How many requests it has refused.
+    pub(crate) fn refusals(&self) -> usize {
+        self.process.stderr().lines().filter(|line| line.contains("Exception: ")).count()
     }
 }
 
-/// A server whose clock is so many seconds ahead, and a gateway that signs for it.
-fn signing(ahead: i64) -> anyhow::Result<(Gateway, Cloud)> {
-    let cloud = Cloud::start(ahead, &format!("{KEY_ID}={SECRET}"))?;
+/// A server with more arguments, and a gateway that signs for it.
+fn signing(more: &[&str]) -> anyhow::Result<(Gateway, Cloud)> {
+    let cloud = Cloud::start(&[&["--key", &format!("{KEY_ID}={SECRET}")], more].concat())?;
     let entry = ServerEntry::new("cloud", &cloud.url).durability("os").setting("credential", CREDENTIAL);
     let mut gateway = Gateway::at_an_endpoint().endpoint("").server(entry).prepare()?;
     for (name, value) in [("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET)] {
@@ -52,7 +58,7 @@ fn signing(ahead: i64) -> anyhow::Result<(Gateway, Cloud)> {
     Ok((gateway, cloud))
 }
 
-fn call(gateway: &Gateway, target: &str, fields: &str, body: &str) -> anyhow::Result<Message> {
+pub(crate) fn call(gateway: &Gateway, target: &str, fields: &str, body: &str) -> anyhow::Result<Message> {
     let endpoint: std::net::SocketAddr = gateway.url("")?.split('/').nth(2).unwrap_or_default().parse()?;
     let mut wire = Wire::new(TcpStream::connect(endpoint)?)?;
     let fields = format!("Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n{fields}");
@@ -60,7 +66,7 @@ fn call(gateway: &Gateway, target: &str, fields: &str, body: &str) -> anyhow::Re
     wire.message()
 }
 
-fn tool(name: &str, text: &str) -> String {
+pub(crate) fn tool(name: &str, text: &str) -> String {
     json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": name, "arguments": { "text": text } } }).to_string()
 }
 
@@ -70,7 +76,7 @@ fn is_result(message: &Message) -> bool {
 
 #[test]
 fn what_is_sent_is_signed_whatever_the_caller_sent_and_however() -> Result {
-    let (gateway, _server) = signing(0)?;
+    let (gateway, _server) = signing(&[])?;
     let body = tool("echo", "héllo & <more>");
     let length = format!("Content-Length: {}\r\n", body.len());
     for (target, fields) in [
@@ -98,15 +104,24 @@ fn what_is_sent_is_signed_whatever_the_caller_sent_and_however() -> Result {
     Ok(())
 }
 
+/// What the tool `echo` says of a call.
+pub(crate) fn told(answer: &Message) -> anyhow::Result<Value> {
+    let text = answer.json()?["result"]["content"][0]["text"].take();
+    let text = text.as_str().with_context(|| format!("{}: {}", answer.status(), String::from_utf8_lossy(&answer.body)))?;
+    Ok(serde_json::from_str(text)?)
+}
+
 #[test]
-fn a_server_with_another_clock_is_signed_for_by_its_own() -> Result {
-    for ahead in [1200, -1200] {
-        let (gateway, _server) = signing(ahead)?;
-        for _ in 0..2 {
+fn a_server_with_another_clock_is_signed_for_by_its_own_and_does_each_call_once() -> Result {
+    for (ahead, status) in [("1200", "403"), ("-1200", "403"), ("1200", "401"), ("-1200", "400")] {
+        let (gateway, server) = signing(&["--ahead", ahead, "--refusal", status])?;
+        for nth in 1..=2 {
             let body = tool("echo", "x");
             let done = call(&gateway, "/cloud", &format!("Content-Length: {}\r\n", body.len()), &body)?;
-            assert!(is_result(&done), "{ahead} s ahead: {} {}", done.status(), String::from_utf8_lossy(&done.body));
+            let told = told(&done).with_context(|| format!("{ahead} s ahead, {status}"))?;
+            assert_eq!((done.status(), &told["calls"]), (200, &json!(nth)), "{ahead} s ahead, {status}");
         }
+        assert_eq!(server.refusals(), 1, "once for its clock, which is known from then on");
         let answers: Vec<Value> =
             gateway.records()?.iter().filter(|record| record.kind() == "answer").map(|record| record.body().clone()).collect();
         assert_eq!(answers.len(), 2, "each call is one call on record: {answers:?}");
@@ -115,8 +130,26 @@ fn a_server_with_another_clock_is_signed_for_by_its_own() -> Result {
 }
 
 #[test]
+fn a_signature_that_is_wrong_for_another_reason_is_not_sent_again() -> Result {
+    for status in ["401", "403"] {
+        // The server has another secret under the same id.
+        let server = Cloud::start(&["--key", &format!("{KEY_ID}=another"), "--refusal", status])?;
+        let entry = ServerEntry::new("cloud", &server.url).durability("os").setting("credential", CREDENTIAL);
+        let mut gateway = Gateway::at_an_endpoint().endpoint("").server(entry).prepare()?;
+        gateway.env("AWS_ACCESS_KEY_ID", KEY_ID);
+        gateway.env("AWS_SECRET_ACCESS_KEY", SECRET);
+        gateway.run()?;
+        let body = tool("echo", "x");
+        let done = call(&gateway, "/cloud", &format!("Content-Length: {}\r\n", body.len()), &body)?;
+        assert_eq!(done.status(), if status == "401" { 502 } else { 403 }, "{}", String::from_utf8_lossy(&done.body));
+        assert_eq!(server.refusals(), 1, "{status}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_signature_that_is_echoed_is_masked() -> Result {
-    let (gateway, _server) = signing(0)?;
+    let (gateway, _server) = signing(&[])?;
     let body = tool("reveal", "authorization");
     let done = call(&gateway, "/cloud", &format!("Content-Length: {}\r\n", body.len()), &body)?;
     let text = String::from_utf8(done.body).context("not text")?;
