@@ -17,6 +17,7 @@ use gateway_tests::{
 };
 use serde_json::json;
 
+mod expiry;
 mod metadata;
 mod oauth;
 mod persons;

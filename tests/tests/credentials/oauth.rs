@@ -21,7 +21,7 @@ const CLINIC: &str = "urn:clinic";
 const EXCHANGE: &str = r#", grant = "token-exchange""#;
 
 /// What is in a bearer token that holds now, is of this issuer and for the clinic.
-fn verified(keys: &Keys, request: &Message) -> anyhow::Result<Value> {
+pub(crate) fn verified(keys: &Keys, request: &Message) -> anyhow::Result<Value> {
     let shown = request.field("authorization").unwrap_or_default();
     let claims = keys.claims(shown.trim_start_matches("Bearer "))?;
     let now = std::time::UNIX_EPOCH.elapsed()?.as_secs_f64();
@@ -31,7 +31,7 @@ fn verified(keys: &Keys, request: &Message) -> anyhow::Result<Value> {
 }
 
 /// A server that takes the provider's tokens, and what it takes of their claims.
-fn server(idp: &Oidc) -> anyhow::Result<(Arc<Keys>, impl Fn(&Message) -> Vec<u8> + use<>)> {
+pub(crate) fn server(idp: &Oidc) -> anyhow::Result<(Arc<Keys>, impl Fn(&Message) -> Vec<u8> + use<>)> {
     let keys = Arc::new(Keys::of(idp)?);
     let ours = keys.clone();
     let answers = move |request: &Message| match verified(&ours, request) {
@@ -41,7 +41,7 @@ fn server(idp: &Oidc) -> anyhow::Result<(Arc<Keys>, impl Fn(&Message) -> Vec<u8>
     Ok((keys, answers))
 }
 
-fn credential(token_url: &str, more: &str) -> String {
+pub(crate) fn credential(token_url: &str, more: &str) -> String {
     let client = GATEWAY.0;
     format!(
         r#"{{ kind = "oauth", token_url = "{token_url}", client_id = "{client}", client_secret = {{ file = FILE }}, resource = "{CLINIC}"{more} }}"#
