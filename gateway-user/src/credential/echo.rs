@@ -20,7 +20,8 @@ const MASK: u8 = b'*';
 pub struct Echoes(Option<Arc<Patterns>>);
 
 struct Patterns {
-    all: Vec<Pattern>,
+    /// Those that were made together, each shared by all that it is merged into.
+    all: Vec<Arc<[Pattern]>>,
     /// Whether one of them can begin with this byte.
     begins: [bool; 256],
     longest: usize,
@@ -66,7 +67,18 @@ impl Echoes {
                 begins[usize::from(byte)] |= pattern.one(0, &[byte], false) != Found::No;
             }
         }
-        Echoes((!all.is_empty()).then(|| Arc::new(Patterns { all, begins, longest })))
+        Echoes((!all.is_empty()).then(|| Arc::new(Patterns { all: vec![all.into()], begins, longest })))
+    }
+
+    /// These and those. Costs no more than a copy of a small table: what took time to make is shared.
+    #[must_use]
+    pub fn and(&self, other: &Echoes) -> Echoes {
+        let (Some(these), Some(those)) = (&self.0, &other.0) else {
+            return if self.is_empty() { other.clone() } else { self.clone() };
+        };
+        let all = [&these.all[..], &those.all[..]].concat();
+        let begins = std::array::from_fn(|byte| these.begins[byte] || those.begins[byte]);
+        Echoes(Some(Arc::new(Patterns { all, begins, longest: these.longest.max(those.longest) })))
     }
 
     /// Whether nothing is looked for.
@@ -194,7 +206,7 @@ impl Found {
 impl Patterns {
     /// The longest that is at the beginning of a text; `Perhaps` while it could be another.
     fn at(&self, text: &[u8], ends: bool) -> Found {
-        self.all.iter().fold(Found::No, |found, pattern| found.or(pattern.at(0, text, 0, ends)))
+        self.all.iter().flat_map(|made| made.iter()).fold(Found::No, |found, pattern| found.or(pattern.at(0, text, 0, ends)))
     }
 }
 

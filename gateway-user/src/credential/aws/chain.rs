@@ -56,7 +56,8 @@ impl Chain {
         let sdk = self.load().await;
         let provider = sdk.credentials_provider().ok_or_else(nothing)?;
         let credentials = self.end_as_before(provider.provide_credentials().await.map_err(|error| self.explain(&error))?);
-        Keys { credentials, region: sdk.region().map(|region| region.as_ref().into()), sdk }.timed(asked, None)
+        let region = sdk.region().map(|region| region.as_ref().into());
+        Keys::new(credentials, region, sdk).timed(asked, None)
     }
 
     async fn load(&self) -> SdkConfig {

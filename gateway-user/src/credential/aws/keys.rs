@@ -13,7 +13,7 @@ use aws_credential_types::Credentials;
 use tokio::runtime::Handle;
 
 use super::super::{
-    CredentialError, Label, Problem,
+    CredentialError, Echoes, Label, Problem,
     slot::{Slot, Timed},
 };
 
@@ -32,9 +32,16 @@ pub(super) struct Keys {
     pub(super) region: Option<Arc<str>>,
     /// How AWS is asked with them.
     pub(super) sdk: SdkConfig,
+    /// What must not come back in an answer to what they sign, but for the signature.
+    pub(super) echoes: Echoes,
 }
 
 impl Keys {
+    pub(super) fn new(credentials: Credentials, region: Option<Arc<str>>, sdk: SdkConfig) -> Self {
+        let echoes = Echoes::of(&[credentials.secret_access_key(), credentials.session_token().unwrap_or_default()]);
+        Keys { credentials, region, sdk, echoes }
+    }
+
     /// For as long as they count: they were asked for at `asked`, and last for no longer than `granted` from then, whatever their source's
     /// clock says.
     pub(super) fn timed(self, asked: Instant, granted: Option<Duration>) -> Result<Timed<Arc<Keys>>, Problem> {
@@ -109,8 +116,7 @@ mod tests {
     /// When keys are due and when they are over, in seconds after they were asked for.
     fn timed(ends_in: Option<u64>, granted: Option<u64>) -> Result<(f64, f64), Problem> {
         let ends = ends_in.map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
-        let keys =
-            Keys { credentials: Credentials::new("id", "secret", None, ends, "test"), region: None, sdk: SdkConfig::builder().build() };
+        let keys = Keys::new(Credentials::new("id", "secret", None, ends, "test"), None, SdkConfig::builder().build());
         let asked = Instant::now();
         let timed = keys.timed(asked, granted.map(Duration::from_secs))?;
         Ok(((timed.due - asked).as_secs_f64().round(), (timed.until - asked).as_secs_f64().round()))

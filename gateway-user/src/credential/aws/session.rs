@@ -126,7 +126,7 @@ impl Role {
         let ends = SystemTime::try_from(given.expiration).map_err(|_| Problem::NotAssumed("STS gives keys of no known end".into()))?;
         let credentials =
             Credentials::new(given.access_key_id, given.secret_access_key, Some(given.session_token), Some(ends), "AssumeRole");
-        Keys { credentials, region: own.region.clone(), sdk: own.sdk.clone() }.timed(begun, Some(*duration))
+        Keys::new(credentials, own.region.clone(), own.sdk.clone()).timed(begun, Some(*duration))
     }
 
     /// In our words, for callers; the log has AWS's own.

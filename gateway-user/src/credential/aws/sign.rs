@@ -132,9 +132,7 @@ impl Signer {
         let signed = sign(request, &params).map_err(|_| cannot("a field of its header is none"))?;
         let (instructions, signature) = signed.into_parts();
         let set = instructions.headers().map(|(name, value)| (name.into(), Secret::new(value.to_owned()))).collect();
-        let credentials = &self.keys.credentials;
-        let echoes = Echoes::of(&[credentials.secret_access_key(), credentials.session_token().unwrap_or_default(), &signature]);
-        Ok(Applied { set, target, echoes })
+        Ok(Applied { set, target, echoes: self.keys.echoes.and(&Echoes::of(&[&signature])) })
     }
 }
 

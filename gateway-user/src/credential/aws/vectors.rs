@@ -63,7 +63,7 @@ fn signed(case: &Path, request: &Request) -> Applied {
     let keys = &context["credentials"];
     let token = keys["token"].as_str().map(str::to_owned);
     let credentials = Credentials::new(text(&keys["access_key_id"]), text(&keys["secret_access_key"]), token, None, "test");
-    let keys = Keys { credentials, region: None, sdk: SdkConfig::builder().build() };
+    let keys = Keys::new(credentials, None, SdkConfig::builder().build());
     let label = Label { server: "test".into(), asked: "test".into() };
     let (service, region) = (context["service"].as_str().unwrap(), context["region"].as_str().unwrap());
     let signer = Signer::new(Arc::new(keys), service.into(), region.into(), Arc::<Clock>::default(), label);

@@ -128,6 +128,17 @@ fn without_secrets_nothing_is_looked_for() {
 }
 
 #[test]
+fn what_is_merged_with_nothing_is_what_it_was() {
+    let one = Echoes::of(&["s3cret-key"]);
+    for merged in [one.and(&Echoes::default()), Echoes::default().and(&one)] {
+        assert_eq!(merged.longest(), one.longest());
+        let mut text = b"an s3cret-key".to_vec();
+        assert_eq!((merged.mask(&mut text), text.as_slice()), (1, b"an **********".as_slice()));
+    }
+    assert!(Echoes::default().and(&Echoes::default()).is_empty());
+}
+
+#[test]
 fn only_what_could_become_an_echo_is_held_back() {
     let mut stream = EchoStream::new(Echoes::of(&["s3cret-key"]));
     let mut out = Vec::new();
@@ -172,6 +183,19 @@ proptest! {
         prop_assert_eq!(streamed(&[SECRET], &pieces(text.as_bytes(), &cuts)), (whole.clone().into_bytes(), found));
         let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         prop_assert_eq!(streamed(&[SECRET], &single), (whole.into_bytes(), found));
+    }
+
+    #[test]
+    fn two_that_are_merged_are_as_two_that_were_made_together(text in text(), cuts in vec(any::<usize>(), 0..12)) {
+        let (one, other) = ("live/Aa+b", SECRET);
+        let (merged, together) = (Echoes::of(&[one]).and(&Echoes::of(&[other])), Echoes::of(&[one, other]));
+        prop_assert_eq!(merged.longest(), together.longest());
+        let (mut stream, mut out) = (EchoStream::new(merged), Vec::new());
+        pieces(text.as_bytes(), &cuts).iter().for_each(|piece| stream.push(piece, &mut out));
+        stream.finish(&mut out);
+        let mut whole = text.into_bytes();
+        let found = together.mask(&mut whole);
+        prop_assert_eq!((out, stream.found()), (whole, found));
     }
 
     #[test]
