@@ -87,6 +87,12 @@ fn each_persons_calls_are_signed_in_a_session_that_names_the_person() -> Result 
     for secret in sessions.iter().flat_map(|session| [&session["secret_access_key"], &session["session_token"]]) {
         assert!(secret.as_str().is_some_and(|secret| secret.len() > 30 && !all.contains(secret)), "on record, or said: {secret}");
     }
+    // Nor does the answer, where the server shows it all.
+    let body = tool("reveal", "x");
+    let fields = format!("Authorization: Bearer {}\r\nContent-Length: {}\r\n", scene.idp.token("ada")?, body.len());
+    let shown = String::from_utf8(call(&scene.gateway, "/cloud", &fields, &body)?.body)?;
+    assert!(shown.contains("Security-Token") || shown.contains("security-token"), "{shown}");
+    assert!(sessions.iter().all(|session| session["session_token"].as_str().is_some_and(|token| !shown.contains(token))), "{shown}");
     // Other groups are other tags.
     scene.idp.set_account("bob", &json!({ "groups": ["staff", "ops"] }))?;
     assert_ne!(scene.signs_for("bob")?, signed[1]);
