@@ -106,8 +106,10 @@ fn what_is_sent_is_signed_whatever_the_caller_sent_and_however() -> Result {
 
 /// What the tool `echo` says of a call.
 pub(crate) fn told(answer: &Message) -> anyhow::Result<Value> {
-    let text = answer.json()?["result"]["content"][0]["text"].take();
-    let text = text.as_str().with_context(|| format!("{}: {}", answer.status(), String::from_utf8_lossy(&answer.body)))?;
+    let answered = answer.json()?;
+    let text = answered["result"]["content"][0]["text"]
+        .as_str()
+        .with_context(|| format!("{}: {}", answer.status(), String::from_utf8_lossy(&answer.body)))?;
     Ok(serde_json::from_str(text)?)
 }
 
