@@ -16,6 +16,7 @@ use crate::{
 };
 
 const NO_CREDENTIAL: &str = "The server did not get the call. Tell the operator of the gateway, whose log says more.";
+const NOT_TAKEN: &str = "The server has refused the call. Tell the operator of the gateway, whose log says more.";
 
 /// Which credential a request was sent with, for the record. None of it is secret.
 #[derive(Serialize, Clone)]
@@ -108,7 +109,7 @@ impl Connection {
         }
         credential.refused(&self.whom(&flight.session), &furnished.held);
         let message = format!("`{}` does not take the gateway's credential for it (status 401)", self.config().name);
-        Err(Lost::Answer(Refusal { reason: "credential", ..Refusal::upstream(message, NO_CREDENTIAL) }))
+        Err(Lost::Answer(Refusal { reason: "credential", ..Refusal::upstream(message, NOT_TAKEN) }))
     }
 }
 

@@ -231,5 +231,7 @@ fn that_the_server_does_not_take_the_credential_is_said_and_is_not_for_the_calle
     let refusal = Refusal::read(&scene.gateway, &denied.body)?;
     assert_eq!((refusal.reason.as_str(), denied.status(), denied.field("www-authenticate")), ("credential", 502, None));
     assert!(refusal.message.contains("does not take the gateway's credential"), "{}", refusal.message);
+    let help = denied.json()?["error"]["data"]["help"].to_string();
+    assert!(help.contains("refused the call"), "the server did get it: {help}");
     Ok(())
 }
