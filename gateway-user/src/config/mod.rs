@@ -18,6 +18,7 @@ mod endpoint;
 mod identity;
 mod policy;
 mod reader;
+mod secret;
 mod value;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -25,14 +26,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use thiserror::Error;
 
 pub use crate::audit::Durability;
-pub use credential::{
-    AssumeRole, ClientAuth, CredentialConfig, Grant, OAuthConfig, Place, SecretSource, SessionTag, SigV4Config, StaticConfig,
-};
+pub use credential::{AssumeRole, ClientAuth, CredentialConfig, Grant, OAuthConfig, Place, SessionTag, SigV4Config, StaticConfig};
 pub use endpoint::EndpointConfig;
 pub use identity::{
     Anonymous, Authorization, ConsoleConfig, IdentityConfig, Introspection, LoginConfig, OidcConfig, SamlConfig, WorkloadConfig,
 };
 pub use policy::{OnToolChange, Per, PolicyConfig, QuotaConfig, Rate, ToolsConfig};
+pub use secret::SecretSource;
 pub use value::ServerUrl;
 
 use crate::policy::CustomLabel;
