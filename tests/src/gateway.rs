@@ -16,7 +16,7 @@ use rustix::{
     process::Signal,
 };
 
-use crate::{Cgroup, Finished, Launch, Proc, Record, Slot, User, process, record, setup::Setup, wait::wait_for};
+use crate::{Cgroup, Finished, Launch, Proc, Record, Slot, User, record, setup::Setup, wait::wait_for};
 
 /// A gateway of a test. When dropped: killed, and its guard taken down.
 #[derive(Debug)]
@@ -313,7 +313,7 @@ impl Gateway {
     /// # Errors
     /// It does not run.
     pub fn memory(&self) -> anyhow::Result<u64> {
-        process::resident_memory(self.pid()?)
+        resident_memory(self.pid()?)
     }
 
     /// The records of its log.
@@ -370,4 +370,18 @@ fn get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).context("not an HTTP answer")?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, body.to_owned()))
+}
+
+/// The resident memory of a process in bytes (`VmRSS`, proc_pid_status(5)).
+fn resident_memory(pid: u32) -> anyhow::Result<u64> {
+    let path = Path::new("/proc").join(pid.to_string()).join("status");
+    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let kib: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().strip_suffix(" kB"))
+        .context("no VmRSS")?
+        .trim()
+        .parse()?;
+    Ok(kib * 1024)
 }

@@ -384,20 +384,3 @@ fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
-
-/// The resident memory of a process in bytes (`VmRSS`, proc_pid_status(5)).
-///
-/// # Errors
-/// It has ended.
-pub fn resident_memory(pid: u32) -> anyhow::Result<u64> {
-    let path = Path::new("/proc").join(pid.to_string()).join("status");
-    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let kib: u64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.trim().strip_suffix(" kB"))
-        .context("no VmRSS")?
-        .trim()
-        .parse()?;
-    Ok(kib * 1024)
-}
