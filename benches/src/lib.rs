@@ -7,11 +7,13 @@
 pub mod comparison;
 pub mod connection;
 pub mod contestants;
+pub mod corpus;
 pub mod exchange;
 pub mod figures;
 pub mod load;
 pub mod loads;
 pub mod machine;
+pub mod masking;
 pub mod peers;
 pub mod processes;
 pub mod reading;

@@ -10,6 +10,9 @@ use crate::run;
 /// What chooses the comparison alone.
 const COMPARISON: &str = "comparison";
 
+/// What chooses the precision and recall of the detectors.
+const MASK: &str = "mask";
+
 /// What is to be measured, and how.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -28,7 +31,8 @@ pub(crate) struct Arguments {
     /// Compare with this peer's program too: `envoy=…`, or another nginx or haproxy than is on the path
     #[arg(long, value_name = "PEER=PATH")]
     with: Vec<String>,
-    /// Only criterion benches whose names contain this; `comparison` for the comparison alone
+    /// Only criterion benches whose names contain this; `comparison` for the comparison alone, `mask` for the precision
+    /// and recall of the detectors
     filter: Option<String>,
 }
 
@@ -42,6 +46,10 @@ pub(crate) fn all(root: &Path, arguments: &Arguments) -> anyhow::Result<()> {
         cargo.current_dir(root);
         cargo
     };
+    if arguments.filter.as_deref() == Some(MASK) {
+        run::step("precision and recall of the detectors");
+        return run::shown(cargo().args(["run", "--locked", "--quiet", "--release", "-p", "gateway-benches", "--bin", "masking"]));
+    }
     run::step("building, for release");
     run::shown(cargo().args(["build", "--locked", "--quiet", "--release", "-p", "gateway-user", "--bin", "mcp-gateway"]))?;
     run::shown(cargo().args(["build", "--locked", "--quiet", "--release", "-p", "gateway-benches", "--bin", "compare"]))?;
