@@ -29,6 +29,7 @@ use gateway_user::{
         Identities, instance,
         login::{Hosts, Waiting},
     },
+    mask::Masking,
     outbound::Outbound,
     policy::{self, Labeller, PolicyErrors, PolicySet},
     proxy::{self, Owners, Parts, Rules, Shared},
@@ -148,8 +149,9 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     };
     let socket = config.identity.is_configured().then(|| control.block_on(async { control::bind(&config.identity.socket) })).transpose()?;
     let rules = rules(&config)?;
+    let masking = Masking::new(&config.masking)?;
     let credentials = Credentials::new(&config, &outbound, control.handle())?;
-    let parts = Parts { config, capture, tls, identities, rules, credentials, owners, audit: log.appender() };
+    let parts = Parts { config, capture, tls, identities, rules, masking, credentials, owners, audit: log.appender() };
     let shared = Shared::new(parts, workers);
 
     control.block_on(async {
@@ -172,6 +174,10 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
                 "oidc": identity.oidc.iter().map(|issuer| &issuer.issuer).collect::<Vec<_>>(),
                 "saml": identity.saml.iter().map(|provider| &provider.name).collect::<Vec<_>>(),
                 "workloads": identity.workloads.iter().map(|workload| &workload.name).collect::<Vec<_>>(),
+            },
+            "masking": {
+                "rules": shared.masking.rules().collect::<Vec<_>>(),
+                "tokens": format!("{:?}", shared.config.masking.tokens).to_lowercase(),
             },
             "records": recovered.records,
         });

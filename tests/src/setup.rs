@@ -219,7 +219,7 @@ impl<'a> Setup<'a> {
         let dir = tempfile::Builder::new().prefix("mcp-gateway-test-").tempdir()?;
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
         let audit = dir.path().join("audit");
-        for own in [&audit, &dir.path().join("identity"), &dir.path().join("tools")] {
+        for own in [&audit, &dir.path().join("identity"), &dir.path().join("tools"), &dir.path().join("masking")] {
             fs::create_dir(own)?;
             if let Some(user) = user {
                 chown(own, Some(user.uid), Some(user.gid))?;
@@ -261,13 +261,19 @@ impl<'a> Setup<'a> {
             fs::write(home.join("site.cedar"), policies)?;
             writeln!(toml, "[policy]\ndir = {home:?}\n")?;
         }
-        let begin = format!("[audit]\ndir = {audit:?}\nsegment = {:?}", self.segment);
-        // A test may bring an [audit] of its own, which then goes on from here.
-        if self.sections.contains("[audit]") {
-            toml.push_str(&self.sections.replace("[audit]", &begin));
-        } else {
-            writeln!(toml, "{begin}\n\n{}", self.sections)?;
+        // A test may bring one of these of its own, which then goes on from here.
+        let mut sections = self.sections.clone();
+        for (table, begin) in [
+            ("[audit]", format!("[audit]\ndir = {audit:?}\nsegment = {:?}", self.segment)),
+            ("[masking]", format!("[masking]\nkey_file = {:?}", dir.path().join("masking/key"))),
+        ] {
+            if sections.contains(table) {
+                sections = sections.replace(table, &begin);
+            } else {
+                writeln!(toml, "{begin}\n")?;
+            }
         }
+        writeln!(toml, "{sections}")?;
         if let Some((endpoint, stream)) = &self.stream {
             writeln!(toml, "\n[kinesis]\nstream = {stream:?}\nregion = \"eu-central-1\"\nendpoint_url = {endpoint:?}")?;
         }

@@ -17,6 +17,12 @@ const SEGMENT: &str = "64MiB";
 /// A worker looks for work so long before it sleeps.
 pub(super) const BUSY: &str = "[workers]\nbusy_poll = \"50us\"\n";
 
+/// Nothing is masked: what masks cost is the rest.
+pub(super) const UNMASKED: &str = "[masking]\nsecrets = \"record\"\n";
+
+/// Everything that is known is masked, for everybody.
+pub(super) const ALL_MASKS: &str = "[[mask]]\nkinds = [\"all\"]\nto = [\"record\", \"client\", \"server\"]\n";
+
 /// Captured by the kernel: its clients connect to the server's own address.
 pub(super) fn captured(upstream: &Upstream, secure: bool, durability: &str, settings: &str) -> anyhow::Result<Contestant> {
     let clients = Cgroup::new()?;

@@ -36,11 +36,23 @@ pub struct Entry {
 }
 
 /// All of them. What is captured, and what is called at an endpoint, has durability `os` unless its name says `sync`.
-pub const ENTRIES: [Entry; 13] = [
+pub const ENTRIES: [Entry; 15] = [
     Entry { name: "direct", secure: false, peer: None, start: |upstream, _| direct(upstream, false) },
     Entry { name: "gateway-os", secure: false, peer: None, start: |upstream, _| gateway::captured(upstream, false, "os", "") },
     Entry { name: "gateway-sync", secure: false, peer: None, start: |upstream, _| gateway::captured(upstream, false, "sync", "") },
     Entry { name: "gateway-busy", secure: false, peer: None, start: |upstream, _| gateway::captured(upstream, false, "os", gateway::BUSY) },
+    Entry {
+        name: "gateway-unmasked",
+        secure: false,
+        peer: None,
+        start: |upstream, _| gateway::captured(upstream, false, "os", gateway::UNMASKED),
+    },
+    Entry {
+        name: "gateway-all-masks",
+        secure: false,
+        peer: None,
+        start: |upstream, _| gateway::captured(upstream, false, "os", gateway::ALL_MASKS),
+    },
     Entry { name: "endpoint", secure: false, peer: None, start: |upstream, _| gateway::endpoint(upstream, false) },
     Entry { name: "nginx", secure: false, peer: Some(&NGINX), start: |upstream, program| nginx::start(upstream, program, false) },
     Entry { name: "haproxy", secure: false, peer: Some(&HAPROXY), start: |upstream, program| haproxy::start(upstream, program, false) },

@@ -7,9 +7,14 @@
 //! {"text":"not JSON","size":8,"sha256":"…"}
 //! {"base64":"AP8=","size":2,"sha256":"…"}
 //! {"text":"{\"cut\":\"he","truncated":true,"size":4096,"sha256":"…"}
+//! {"json":{"ssn":"[masked: us-ssn]"},"size":21,"hmac_sha256":"…"}
+//! {"withheld":"why","size":21,"hmac_sha256":"…"}
 //! ```
 //!
-//! `size` and `sha256` are always those of the bytes as they were received, all of them.
+//! `size` and `sha256` are always those of the bytes as they were received, all of them. Where something is masked, that hash would let
+//! short values be guessed: instead stands its MAC under a key that only the gateway has.
+
+use std::borrow::Cow;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -87,9 +92,15 @@ fn to_array(bytes: &[u8]) -> Sha256 {
 
 /// Bytes as received, ready to stand in a record's body (see the module's page).
 pub struct Payload<'a> {
-    kept: &'a [u8],
+    kept: Cow<'a, [u8]>,
+    /// More than is kept was received.
+    truncated: bool,
     size: u64,
     sha256: Sha256,
+    /// In place of the hash.
+    mac: Option<Sha256>,
+    /// Why nothing is kept.
+    withheld: Option<String>,
     strict: bool,
 }
 
@@ -97,7 +108,9 @@ impl<'a> Payload<'a> {
     /// Of a whole body; no more than `max_body` bytes of it are kept.
     #[must_use]
     pub fn new(bytes: &'a [u8], max_body: usize) -> Payload<'a> {
-        Payload { kept: &bytes[..bytes.len().min(max_body)], size: bytes.len() as u64, sha256: Digest::of(bytes), strict: false }
+        let mut digest = Digest::new();
+        digest.update(bytes);
+        Payload::from_parts(bytes, digest, max_body)
     }
 
     /// As [`Payload::new`], of a body that [`crate::mcp::read`] has accepted, with a limit of [`MAX_DEPTH`] levels at most: it need not be
@@ -110,7 +123,31 @@ impl<'a> Payload<'a> {
     /// Of a body that went by in pieces: its first bytes, and the digest of all of it.
     #[must_use]
     pub fn from_parts(first: &'a [u8], digest: Digest, max_body: usize) -> Payload<'a> {
-        Payload { kept: &first[..first.len().min(max_body)], size: digest.size(), sha256: digest.finish(), strict: false }
+        let kept = &first[..first.len().min(max_body)];
+        let size = digest.size();
+        Payload {
+            kept: kept.into(),
+            truncated: size > kept.len() as u64,
+            size,
+            sha256: digest.finish(),
+            mac: None,
+            withheld: None,
+            strict: false,
+        }
+    }
+
+    /// With this in place of what was received. `mac` is over the hash of that: see [`Payload::sha256`].
+    #[must_use]
+    pub fn masked(self, mut shown: Vec<u8>, max_body: usize, mac: Sha256) -> Payload<'a> {
+        let truncated = self.truncated || shown.len() > max_body;
+        shown.truncate(max_body);
+        Payload { kept: shown.into(), truncated, mac: Some(mac), ..self }
+    }
+
+    /// With nothing in place of what was received, because of this.
+    #[must_use]
+    pub fn withheld(self, why: String, mac: Sha256) -> Payload<'a> {
+        Payload { kept: Cow::Borrowed(&[]), mac: Some(mac), withheld: Some(why), ..self }
     }
 }
 
@@ -119,6 +156,12 @@ impl Payload<'_> {
     #[must_use]
     pub fn size(&self) -> usize {
         usize::try_from(self.size).unwrap_or(usize::MAX)
+    }
+
+    /// Of what was received, all of it.
+    #[must_use]
+    pub fn sha256(&self) -> Sha256 {
+        self.sha256
     }
 
     /// No fewer bytes than it takes, but for text that must be escaped.
@@ -130,8 +173,11 @@ impl Payload<'_> {
 
     /// Appends it, as a JSON object. Bytes that are JSON already are copied as they lie.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let truncated = self.size > self.kept.len() as u64;
-        match read(self.kept, truncated, self.strict) {
+        match read(&self.kept, self.truncated, self.strict) {
+            _ if self.withheld.is_some() => {
+                out.extend_from_slice(br#"{"withheld":"#);
+                string(self.withheld.as_deref().unwrap_or_default(), out);
+            }
             Kept::Json(json) => {
                 out.extend_from_slice(br#"{"json":"#);
                 let start = out.len();
@@ -151,13 +197,17 @@ impl Payload<'_> {
                 out.push(b'"');
             }
         }
-        if truncated {
+        if self.truncated && self.withheld.is_none() {
             out.extend_from_slice(br#","truncated":true"#);
         }
         out.extend_from_slice(br#","size":"#);
         out.extend_from_slice(itoa::Buffer::new().format(self.size).as_bytes());
-        out.extend_from_slice(br#","sha256":""#);
-        out.extend_from_slice(&self.sha256.hex());
+        let (name, hash) = match &self.mac {
+            None => (&br#","sha256":""#[..], &self.sha256),
+            Some(mac) => (&br#","hmac_sha256":""#[..], mac),
+        };
+        out.extend_from_slice(name);
+        out.extend_from_slice(&hash.hex());
         out.extend_from_slice(br#""}"#);
     }
 }
@@ -247,6 +297,16 @@ mod tests {
         let body = "ää".as_bytes();
         let shown = show(body, 3);
         assert_eq!(shown, format!(r#"{{"text":"ä","truncated":true,"size":4,"sha256":"{}"}}"#, Digest::of(body)));
+    }
+
+    #[test]
+    fn what_is_masked_has_no_plain_hash() {
+        let body = br#"{"ssn":"078-05-1120"}"#;
+        let masked = |max| shown(&Payload::of_message(body, max).masked(br#"{"ssn":"[masked]"}"#.to_vec(), max, Sha256([7; 32])));
+        assert_eq!(masked(1024), format!(r#"{{"json":{{"ssn":"[masked]"}},"size":21,"hmac_sha256":"{}"}}"#, Sha256([7; 32])));
+        assert!(masked(6).starts_with(r#"{"text":"{\"ssn\"","truncated":true,"size":21,"hmac_sha256":"#), "{}", masked(6));
+        let withheld = shown(&Payload::new(body, 1024).withheld("it was too deep".into(), Sha256([7; 32])));
+        assert_eq!(withheld, format!(r#"{{"withheld":"it was too deep","size":21,"hmac_sha256":"{}"}}"#, Sha256([7; 32])));
     }
 
     #[test]

@@ -16,6 +16,7 @@
 mod credential;
 mod endpoint;
 mod identity;
+mod mask;
 mod policy;
 mod reader;
 mod secret;
@@ -31,6 +32,7 @@ pub use endpoint::EndpointConfig;
 pub use identity::{
     Anonymous, Authorization, ConsoleConfig, IdentityConfig, Introspection, LoginConfig, OidcConfig, SamlConfig, WorkloadConfig,
 };
+pub use mask::{MaskRule, MaskingConfig, Reader, TokenScope, Unfollowed, Way};
 pub use policy::{OnToolChange, Per, PolicyConfig, QuotaConfig, Rate, ToolsConfig};
 pub use secret::SecretSource;
 pub use value::ServerUrl;
@@ -61,6 +63,8 @@ pub struct Config {
     pub labels: Vec<CustomLabel>,
     /// How much of it may happen.
     pub quotas: Vec<QuotaConfig>,
+    /// What nobody reads, or not everybody.
+    pub masking: MaskingConfig,
     /// What is known of tools.
     pub tools: ToolsConfig,
     /// The governed servers, in file order.
@@ -289,13 +293,27 @@ pub fn parse(file: &str, text: &str) -> Result<Config, Errors> {
 /// The file cannot be read, or has faults.
 pub fn load(path: &std::path::Path) -> Result<Config, Errors> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Errors(vec![Fault { file: file.clone(), line: 1, key: "(file)".into(), message: format!("cannot be read: {error}") }])
-    })?;
-    parse(&file, &text)
+    parse(&file, &text_of(path, &file)?)
+}
+
+/// Reads the masks of a file: a configuration, or one that has nothing but `[[mask]]`, `[[detector]]` and `[masking]`.
+///
+/// # Errors
+/// The file cannot be read, or has faults in those tables.
+pub fn load_masks(path: &std::path::Path) -> Result<MaskingConfig, Errors> {
+    let file = path.display().to_string();
+    reader::read_masks(&file, &text_of(path, &file)?)
+}
+
+fn text_of(path: &std::path::Path, file: &str) -> Result<String, Errors> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Errors(vec![Fault { file: file.to_owned(), line: 1, key: "(file)".into(), message: format!("cannot be read: {error}") }])
+    })
 }
 
 #[cfg(test)]
 mod credential_tests;
+#[cfg(test)]
+mod mask_tests;
 #[cfg(test)]
 mod tests;

@@ -11,25 +11,19 @@ use crate::capture::CANARY_SERVER;
 
 use super::{
     AdminConfig, Anonymous, AuditConfig, Authorization, CaConfig, CaptureConfig, CertificateFiles, Config, Durability, Errors, Fault,
-    HEARTBEAT, IdentityConfig, KinesisConfig, Limits, OnToolChange, Other, QuotaConfig, RESOLVE, ServerConfig, TlsConfig, WorkersConfig,
-    credential, endpoint, identity, policy,
+    HEARTBEAT, IdentityConfig, KinesisConfig, Limits, MaskingConfig, OnToolChange, Other, QuotaConfig, RESOLVE, ServerConfig, TlsConfig,
+    WorkersConfig, credential, endpoint, identity, mask, policy,
     value::{self, ServerUrl},
 };
 
 const TABLES: &[&str] = &[
-    "capture", "endpoint", "ca", "identity", "console", "policy", "label", "quota", "tools", "server", "limits", "workers", "audit",
-    "kinesis", "admin",
+    "capture", "endpoint", "ca", "identity", "console", "policy", "label", "quota", "masking", "detector", "mask", "tools", "server",
+    "limits", "workers", "audit", "kinesis", "admin",
 ];
 
 pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let mut faults = Faults { file, text, found: Vec::new() };
-    let document = match DeTable::parse(text) {
-        Ok(document) => document,
-        Err(error) => {
-            faults.add(error.span().unwrap_or(0..0), "(syntax)", error.message().to_owned());
-            return Err(Errors(faults.found));
-        }
-    };
+    let document = document(text, &mut faults)?;
     let mut top = Section { name: String::new(), span: 0..0, table: Some(document.get_ref()), used: Vec::new() };
 
     let endpoint = top.table_of(&mut faults, "endpoint").map(|section| endpoint::read(section, &mut faults));
@@ -108,6 +102,8 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     let tools = policy::tools(top.section(&mut faults, "tools"), &mut faults);
     let servers = servers(&mut top, &mut faults, endpoint.is_some(), &identity);
     let quotas = quotas(&mut top, &mut faults, &servers);
+    let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+    let masking = mask::read(&mut top, &mut faults, Some(&names));
     top.finish(&mut faults);
     if faults.found.is_empty() {
         return Ok(Config {
@@ -119,6 +115,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
             policy,
             labels,
             quotas,
+            masking,
             tools,
             servers,
             limits,
@@ -130,6 +127,28 @@ pub(super) fn read(file: &str, text: &str) -> Result<Config, Errors> {
     }
     faults.found.sort_by_key(|fault| fault.line);
     Err(Errors(faults.found))
+}
+
+/// The masks of a file that may have nothing else.
+pub(super) fn read_masks(file: &str, text: &str) -> Result<MaskingConfig, Errors> {
+    let mut faults = Faults { file, text, found: Vec::new() };
+    let document = document(text, &mut faults)?;
+    let mut top = Section { name: String::new(), span: 0..0, table: Some(document.get_ref()), used: Vec::new() };
+    let mut servers = Vec::new();
+    let has_servers = top.has("server");
+    for mut section in top.tables(&mut faults, "server") {
+        servers.push(section.required(&mut faults, "name"));
+    }
+    let names: Vec<&str> = servers.iter().map(String::as_str).collect();
+    let masking = mask::read(&mut top, &mut faults, has_servers.then_some(names.as_slice()));
+    if faults.found.is_empty() { Ok(masking) } else { Err(Errors(faults.found)) }
+}
+
+fn document<'i>(text: &'i str, faults: &mut Faults<'_>) -> Result<Spanned<DeTable<'i>>, Errors> {
+    DeTable::parse(text).map_err(|error| {
+        faults.add(error.span().unwrap_or(0..0), "(syntax)", error.message().to_owned());
+        Errors(std::mem::take(&mut faults.found))
+    })
 }
 
 fn servers(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, has_endpoint: bool, identity: &IdentityConfig) -> Vec<ServerConfig> {
@@ -309,7 +328,7 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 
     /// A table whose absence means its defaults.
-    fn section(&mut self, faults: &mut Faults<'_>, name: &'static str) -> Section<'t, 'i> {
+    pub(super) fn section(&mut self, faults: &mut Faults<'_>, name: &'static str) -> Section<'t, 'i> {
         self.table_of(faults, name).unwrap_or(Section { name: name.to_owned(), span: 0..0, table: None, used: Vec::new() })
     }
 

@@ -37,6 +37,7 @@ mod scope;
 mod set;
 #[cfg(test)]
 mod tests;
+mod who;
 
 use std::sync::Arc;
 
@@ -50,6 +51,7 @@ pub use files::{Effect, PolicyInfo};
 pub use labels::{CustomLabel, LabelError, Labeller, Labels};
 pub use schema::SESSION_POLICY;
 pub use set::{PolicySet, sources};
+pub use who::Who;
 
 /// What is decided on, live or read back from a record.
 #[derive(Clone, Copy)]

@@ -69,7 +69,11 @@ impl Recorded {
             server: server.into_owned(),
             method,
             name: call.name.map(Cow::into_owned),
-            arguments: body.payload.map_or_else(|| Some(Arguments::empty()), |payload| payload.arguments()),
+            arguments: match body.payload {
+                _ if body.masked.has_arguments() => None,
+                Some(payload) => payload.arguments(),
+                None => Some(Arguments::empty()),
+            },
             decided: part("body.decision", &decision)?,
         }))
     }
@@ -120,8 +124,28 @@ struct Body<'a> {
     #[serde(borrow)]
     call: Option<Call<'a>>,
     decision: Option<Value>,
+    #[serde(default)]
+    masked: Masked,
     #[serde(borrow)]
     payload: Option<Payload<'a>>,
+}
+
+/// What the record shows otherwise than it was.
+#[derive(Deserialize, Default)]
+struct Masked {
+    marks: Vec<Mark>,
+}
+
+#[derive(Deserialize)]
+struct Mark {
+    to: String,
+    path: String,
+}
+
+impl Masked {
+    fn has_arguments(&self) -> bool {
+        self.marks.iter().any(|mark| mark.to == "record" && mark.path.starts_with("$.params.arguments"))
+    }
 }
 
 #[derive(Deserialize)]

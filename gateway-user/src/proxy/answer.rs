@@ -11,14 +11,16 @@ use super::{
     entrance::OF_THE_HOST,
     forward::{Flight, Lost, RAN, unreachable_server},
     lists::Cut,
+    masks::Way,
     record::{self, OpenCall, Outcome, micros},
     refusal::Refusal,
     stream::Side,
     upstream::Server,
+    veil::{Content, Veil},
 };
 use crate::{
     audit::{Digest, Effect, Kind, Payload},
-    mcp::{self, Edit, Message, Response},
+    mcp::{self, Message, Response},
     wire::{
         http1::{
             BodyDecoder, BodyError, CHUNK_END, Decoded, Framing, LAST_CHUNK, ResponseHead, Rewrite, write_chunk_head, write_response_head,
@@ -26,6 +28,9 @@ use crate::{
         media::{content_encoding, media_type},
     },
 };
+
+/// Bytes that are read beyond those that a record keeps: what is masked is whole in them, or begins after what is kept.
+const OVERLAP: usize = 4 << 10;
 
 /// What kind of answer it is, by its media type.
 enum Shape {
@@ -135,15 +140,17 @@ impl Connection {
 
     async fn read_whole(&mut self, head: &ResponseHead, body: Bytes, flight: &mut Flight) -> Result<Next, Lost> {
         let elsewhere = head.status == 202 && !flight.parked.is_empty();
-        let mut edits = Vec::new();
         if !elsewhere {
             self.unpark(flight);
-            match body.is_empty() {
-                true => self.closed(head.status, None, None, &[], flight).await?,
-                false => edits = self.answered_whole(head, &body, flight).await?,
-            }
         }
-        let body = if edits.is_empty() { body } else { mcp::edited(&body, edits).into() };
+        let body = match body.is_empty() {
+            _ if elsewhere => body,
+            true => {
+                self.closed_empty(head.status, flight).await?;
+                body
+            }
+            false => self.answered_whole(head, body, flight).await?,
+        };
         self.give_whole(head, body, flight).await
     }
 
@@ -171,15 +178,18 @@ impl Connection {
         Ok(if flight.keep_alive { Next::Another } else { Next::Close })
     }
 
-    /// Reads a whole JSON answer strictly, and records it for the calls that it answers. Gives what is changed in it for the caller.
-    async fn answered_whole(&mut self, head: &ResponseHead, body: &Bytes, flight: &mut Flight) -> Result<Vec<Edit>, Lost> {
-        let max_body = self.worker.shared.config.audit.max_body;
-        let payload = match mcp::read(body, &self.worker.shared.reading) {
+    /// Reads a whole JSON answer strictly, and records it for the calls that it answers. Gives it as the caller is to see it.
+    async fn answered_whole(&self, head: &ResponseHead, body: Bytes, flight: &mut Flight) -> Result<Bytes, Lost> {
+        let (masks, session) = (flight.masks.clone(), flight.session.clone());
+        let veil = self.veil(Way::Down(&masks), &session);
+        let payload = match mcp::read(&body, &self.worker.shared.reading) {
             Ok(payload) => payload,
             // A failure that says so in its status may be a page for people: no client reads it as a result.
             Err(_) if !(200..300).contains(&head.status) => {
-                self.closed(head.status, None, Some(Payload::new(body, max_body)), &[], flight).await?;
-                return Ok(Vec::new());
+                let shown = veil.payload(&body, Content::Other);
+                let edited = veil.edited(body.clone(), Content::Other).map_err(Lost::Answer)?;
+                self.closed(head.status, None, Some(shown), &[], &veil, flight).await?;
+                return Ok(edited);
             }
             Err(refusal) => {
                 let message = format!("the server's answer was withheld: {}", refusal.message);
@@ -193,7 +203,7 @@ impl Connection {
             match flight.open.iter().find(|call| call.id == *id) {
                 Some(call) => {
                     self.remember(response, flight);
-                    let more = self.cut(Some(&call.method), response, body, &flight.session).await.map_err(Lost::Answer)?;
+                    let more = self.cut(Some(&call.method), response, &body, &flight.session).await.map_err(Lost::Answer)?;
                     cut.edits.extend(more.edits);
                     cut.withheld.extend(more.withheld);
                 }
@@ -203,22 +213,31 @@ impl Connection {
                 }
             }
         }
-        let payload = Some(Payload::of_message(body, max_body));
-        self.closed(head.status, responses.first().copied(), payload, &cut.withheld, flight).await?;
-        Ok(cut.edits)
+        let cut_body = if cut.edits.is_empty() { body.clone() } else { mcp::edited(&body, cut.edits).into() };
+        let edited = veil.edited(cut_body, Content::Message).map_err(Lost::Answer)?;
+        let shown = Some(veil.payload(&body, Content::Message));
+        self.closed(head.status, responses.first().copied(), shown, &cut.withheld, &veil, flight).await?;
+        Ok(edited)
+    }
+
+    /// As [`Connection::closed`], of an answer without a body.
+    pub(super) async fn closed_empty(&self, status: u16, flight: &mut Flight) -> Result<(), Lost> {
+        let session = flight.session.clone();
+        self.closed(status, None, None, &[], &self.veil(Way::Down(&[]), &session), flight).await
     }
 
     /// Writes the outcome of the flight's own request, as the server gave it. Durable when this returns.
     pub(super) async fn closed(
-        &mut self,
+        &self,
         status: u16,
         response: Option<&Response>,
         payload: Option<Payload<'_>>,
         withheld: &[String],
+        veil: &Veil<'_>,
         flight: &mut Flight,
     ) -> Result<(), Lost> {
         let answered = Answered { withheld, ..Answered::own(flight) };
-        self.outcome(Some(status), response, payload, answered, &flight.session, Effect::Closes(flight.seq)).await?;
+        self.outcome(Some(status), response, payload, answered, veil, Effect::Closes(flight.seq)).await?;
         flight.open.clear();
         flight.closed = true;
         Ok(())
@@ -230,11 +249,12 @@ impl Connection {
         response: Option<&Response>,
         payload: Option<Payload<'_>>,
         answered: Answered<'_>,
-        session: &str,
+        veil: &Veil<'_>,
         effect: Effect,
     ) -> Result<u64, Lost> {
+        let session = veil.session();
         let (code, message, is_error) = match response.map(|response| &response.outcome) {
-            Some(mcp::Outcome::Error { code, message, .. }) => (Some(*code), Some(message.as_str()), None),
+            Some(mcp::Outcome::Error { code, message, .. }) => (Some(*code), Some(veil.text("outcome.message", message)), None),
             Some(mcp::Outcome::Result { is_error, .. }) => (None, None, Some(*is_error)),
             None => (None, None, None),
         };
@@ -249,10 +269,11 @@ impl Connection {
             session: Some(session),
             call: answered.call,
             outcome,
-            withheld: answered.withheld,
+            withheld: answered.withheld.iter().map(|name| veil.text("withheld", name)).collect(),
             upstream: self.entrance.as_ref().and(answered.upstream),
             tls: answered.tls,
             credential: answered.credential,
+            masked: veil.marks(),
             payload,
         };
         self.worker.shared.metrics.answered(took);
@@ -275,13 +296,15 @@ impl Connection {
         self.begins(framing);
         while let Some(piece) = self.piece(server, decoder, flight).await.map_err(after_head)? {
             digest.update(&piece);
-            let room = max_body.saturating_sub(first.len()).min(piece.len());
+            let room = (max_body + OVERLAP).saturating_sub(first.len()).min(piece.len());
             first.extend_from_slice(&piece[..room]);
             let pieces = if framing == Framing::Chunked { chunk(piece) } else { vec![piece] };
             self.give(std::mem::replace(&mut held, pieces)).await?;
         }
-        let payload = (digest.size() > 0).then(|| Payload::from_parts(&first, digest, max_body));
-        self.closed(head.status, None, payload, &[], flight).await.map_err(after_head)?;
+        let (masks, session) = (flight.masks.clone(), flight.session.clone());
+        let veil = self.veil(Way::Down(&masks), &session);
+        let payload = (digest.size() > 0).then(|| veil.payload_of_parts(&first, digest));
+        self.closed(head.status, None, payload, &[], &veil, flight).await.map_err(after_head)?;
         if framing == Framing::Chunked {
             held.push(Bytes::from_static(LAST_CHUNK));
         }

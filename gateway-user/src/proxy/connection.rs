@@ -7,20 +7,24 @@ use futures_util::FutureExt;
 
 use super::{
     caller::{Origin, Who},
+    decide::Decision,
     entrance::Entrance,
     identify::Vouched,
+    masks::Way,
     record::{self, HttpRequest, Source},
     refusal::{self, Refusal},
     servers::Candidates,
     stream::Side,
     tunnel,
+    veil::{Content, Shown},
     worker::Worker,
 };
 use crate::{
-    audit::{AppendError, Durability, Effect, Entry, Kind, Payload},
+    audit::{AppendError, Durability, Effect, Entry, Kind},
     capture::process::{self, Fact, Process},
     config::{Other, ServerConfig, ServerUrl},
     identity::Identity,
+    mcp,
     wire::http1::{Method, RequestHead, Sniff, parse_request, sniff},
 };
 
@@ -111,8 +115,18 @@ async fn stray(worker: &Worker, peer: SocketAddr, source: Option<&Source>, reaso
     worker.shared.metrics.refused(reason);
     tracing::warn!(%peer, reason, "{message}");
     let caller = source.map(|source| source.caller(None));
-    let body =
-        record::Refused { server: None, caller, peer: Some(peer), tls: None, reason, message, http: None, denied: None, payload: None };
+    let body = record::Refused {
+        server: None,
+        caller,
+        peer: Some(peer),
+        tls: None,
+        reason,
+        message: Shown::own(message),
+        http: None,
+        denied: None,
+        masked: None,
+        payload: None,
+    };
     let entry = Entry { kind: Kind::Refused, body: record::bytes(&body), effect: Effect::None };
     // The connection is closed whether or not this can be written; the log says itself when it cannot.
     let _ = worker.shared.audit.append(entry, Durability::Sync).await;
@@ -141,7 +155,7 @@ impl Connection {
     }
 
     /// The server that it speaks to; at the endpoint none, until a request's path names one.
-    fn known(&self) -> Option<&ServerConfig> {
+    pub(super) fn known(&self) -> Option<&ServerConfig> {
         let known = self.entrance.is_some() || matches!(self.origin, Origin::Capture(_));
         known.then(|| self.config())
     }
@@ -300,12 +314,17 @@ impl Connection {
         refusal: &Refusal,
         head: Option<&RequestHead>,
         body: &[u8],
-        denied: Option<&record::Denied<'_>>,
+        denied: Option<(&str, &mcp::Payload, &Decision)>,
     ) -> Option<String> {
         let shared = &self.worker.shared;
         shared.metrics.refused(refusal.reason);
-        let max_body = shared.config.audit.max_body;
         let server = self.known().map(|server| server.name.as_str());
+        let masks = [self.masks_of_anything()];
+        let veil = self.veil(Way::Up(&masks), denied.map_or("", |(session, ..)| session));
+        // The message goes first: header fields that repeat its arguments show no more than it does.
+        let payload = (!body.is_empty()).then(|| veil.payload(body, if denied.is_some() { Content::Message } else { Content::Other }));
+        let message = veil.text("message", &refusal.message);
+        tracing::info!(server, caller = %self.who, side = ?refusal.side, reason = refusal.reason, "refused: {}", message.as_str());
         let written = {
             let body = record::Refused {
                 server,
@@ -313,14 +332,14 @@ impl Connection {
                 peer: None,
                 tls: self.tls.as_ref(),
                 reason: refusal.reason,
-                message: &refusal.message,
-                http: head.map(|head| HttpRequest::new(head, self.entrance.as_ref())),
-                denied,
-                payload: (!body.is_empty()).then(|| Payload::new(body, max_body)),
+                message,
+                http: head.map(|head| HttpRequest::new(head, self.entrance.as_ref(), &veil)),
+                denied: denied.map(|(session, payload, decision)| record::Denied::new(session, payload, decision, &veil)),
+                masked: veil.marks(),
+                payload,
             };
             self.record(Kind::Refused, &body, Effect::None).await
         };
-        tracing::info!(server, caller = %self.who, side = ?refusal.side, reason = refusal.reason, "refused: {}", refusal.message);
         written.ok().map(|seq| format!("{}/{seq}", shared.audit.log_id()))
     }
 

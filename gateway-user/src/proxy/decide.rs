@@ -2,9 +2,6 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Instant};
 
-use arc_swap::ArcSwap;
-use serde::{Serialize, Serializer};
-
 use super::{
     connection::Connection,
     refusal::{Refusal, Side},
@@ -17,6 +14,7 @@ use crate::{
     tools::{Known, Tools},
     usage::{Attempt, Exceeded, Usage},
 };
+use arc_swap::ArcSwap;
 
 /// The JSON-RPC error code of a call that may not be made. A tool that does not exist is -32602.
 const DENIED: i64 = -32040;
@@ -57,24 +55,17 @@ impl Rules {
     }
 }
 
-/// A decision, as it stands in a record.
-#[derive(Serialize, Clone)]
+/// A decision.
+#[derive(Clone)]
 pub(super) struct Decision {
     pub verdict: Verdict,
     pub reason: String,
     /// The policies that determined it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<Arc<str>>,
     /// The set that they are of.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hash")]
     pub set: Option<Arc<PolicySet>>,
     /// What was known beside who, what and with which arguments.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<Box<Facts>>,
-}
-
-fn hash<S: Serializer>(set: &Option<Arc<PolicySet>>, serializer: S) -> Result<S::Ok, S::Error> {
-    set.as_ref().map(|set| set.hash()).serialize(serializer)
 }
 
 impl Decision {

@@ -16,14 +16,15 @@ use super::{
     connection::{Connection, Next},
     entrance::{Entrance, Target},
     forward::{Flight, Lost},
+    masks::Way,
     record,
     refusal::Refusal,
     servers::host_alone,
     stream::Side,
+    veil::Content,
     worker::Worker,
 };
 use crate::{
-    audit::Payload,
     capture::{
         self, Peer,
         process::{Fact, Unknown},
@@ -140,8 +141,10 @@ impl Connection {
         flight: &mut Flight,
     ) -> Result<Next, Lost> {
         let body = self.all_of(server, decoder, flight).await?;
-        let payload = Payload::new(&body, self.worker.shared.config.audit.max_body);
-        self.closed(head.status, None, Some(payload), &[], flight).await?;
+        let (masks, session) = (flight.masks.clone(), flight.session.clone());
+        let veil = self.veil(Way::Down(&masks), &session);
+        let payload = veil.payload(&body, Content::Other);
+        self.closed(head.status, None, Some(payload), &[], &veil, flight).await?;
         let led = self.entrance.as_ref().and_then(|entrance| entrance.metadata(&body, &flight.target));
         self.give_whole(head, led.unwrap_or(body), flight).await
     }

@@ -1,5 +1,7 @@
 //! The way back for a stream of events: each is read, recorded, and released at once.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use super::{
@@ -7,13 +9,15 @@ use super::{
     connection::{Connection, Next},
     credential::Furnished,
     forward::{Flight, Lost, RAN},
+    masks::{CallMasks, Way},
     record::{self, Call},
     refusal::{self, Refusal},
     session::Waiting,
     stream::Side,
+    veil::{Content, Veil},
 };
 use crate::{
-    audit::{Effect, Entry, Kind, Payload},
+    audit::{Effect, Entry, Kind},
     mcp::{self, Edit, Message, Response},
     wire::{
         http1::{BodyDecoder, Decoded, Framing, LAST_CHUNK, Method, ResponseHead},
@@ -50,7 +54,7 @@ impl Connection {
                     self.release(std::mem::take(&mut ready), flight).await?;
                 }
                 match self.event(head.status, &mut event, flight).await {
-                    Ok(()) => ready.extend(pack(event.raw)),
+                    Ok(before) => ready.extend(before.into_iter().chain([event.raw]).flat_map(pack)),
                     Err(refusal) => return Err(self.cut_events(ready, refusal, chunked, flight).await),
                 }
             }
@@ -82,12 +86,16 @@ impl Connection {
         if let Some(mut rest) = splitter.finish() {
             // Clients are told to drop an event without its blank line; some do not, so it is read like any other.
             match self.event(head.status, &mut rest, flight).await {
-                Ok(()) => ready.extend(pack(rest.raw)),
+                Ok(before) => ready.extend(before.into_iter().chain([rest.raw]).flat_map(pack)),
                 Err(refusal) => return Err(self.cut_events(ready, refusal, chunked, flight).await),
             }
         }
+        match self.ends_of_pieces(flight) {
+            Ok(ends) => ready.extend(ends.into_iter().flat_map(pack)),
+            Err(refusal) => return Err(self.cut_events(ready, refusal, chunked, flight).await),
+        }
         if flight.listening || flight.open.is_empty() && flight.method != Method::Post {
-            self.closed(head.status, None, None, &[], flight).await.map_err(after_head)?;
+            self.closed_empty(head.status, flight).await.map_err(after_head)?;
         } else if !flight.open.is_empty() && flight.leaving_cancels {
             // 2026-07-28 knows no other connection on which the answer could come.
             let refusal = Refusal::upstream("the server ended its stream of events without an answer", RAN);
@@ -133,13 +141,14 @@ impl Connection {
         }
     }
 
-    /// Reads one event and records what it carries. Where the caller would be led past the endpoint, the event is changed.
-    async fn event(&mut self, status: u16, event: &mut Event, flight: &mut Flight) -> Result<(), Refusal> {
-        let Some(data) = &event.data.clone().filter(|data| !data.is_empty()) else { return Ok(()) };
+    /// Reads one event and records what it carries. Where the caller would be led past the endpoint, or may not see all of it, the event is
+    /// changed. Gives what leaves before it.
+    async fn event(&self, status: u16, event: &mut Event, flight: &mut Flight) -> Result<Vec<Bytes>, Refusal> {
+        let Some(data) = event.data.clone().filter(|data| !data.is_empty()) else { return Ok(Vec::new()) };
         let shared = self.worker.shared.clone();
         if event.kind() == b"endpoint" {
             let path = mcp::endpoint_event(
-                data,
+                &data,
                 mcp::Base { scheme: self.config().url.scheme(), authority: &flight.host, target: &flight.target },
             )
             .map_err(|error| Refusal { reason: "malformed", ..Refusal::upstream(error.to_string(), RAN) })?;
@@ -150,45 +159,97 @@ impl Connection {
             self.opened(&flight.session);
             let path = path.split('?').next().unwrap_or_default().to_owned();
             shared.sessions.endpoint(self.server, path);
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let payload = match mcp::read(data, &shared.reading) {
+        let payload = match mcp::read(&data, &shared.reading) {
             Ok(payload) => payload,
             // Clients read only events of type `message` as MCP; another type is the server's own matter.
-            Err(_) if event.kind() != b"message" => return self.note(None, data, flight).await,
+            Err(_) if event.kind() != b"message" => {
+                let (masks, session) = (flight.masks.clone(), flight.session.clone());
+                let veil = self.veil(Way::Down(&masks), &session);
+                let edited = veil.edited(data.clone(), Content::Other)?;
+                self.note(None, &data, &veil, flight).await?;
+                if edited != data {
+                    event.raw = event.with_data(&edited);
+                }
+                return Ok(Vec::new());
+            }
             Err(refusal) => {
                 let message = format!("an event of the server was withheld: {}", refusal.message);
                 return Err(Refusal { reason: "malformed", ..Refusal::upstream(message, RAN) });
             }
         };
+        // Everything in an event is masked for all that it carries: mostly that is one message.
+        let masks = self.masks_of_event(&payload, flight);
+        let session = flight.session.clone();
+        let veil = self.veil(Way::Down(&masks), &session);
+        // Before it is recorded: what cannot be masked for the caller is not its answer.
+        let piece = match &payload {
+            mcp::Payload::Single(message) => veil.piece(&mut flight.pieces, &data, message)?,
+            mcp::Payload::Batch(_) => None,
+        };
+        let ends = if piece.is_some() { Vec::new() } else { self.ends_of_pieces(flight)? };
+        let mut edited = veil.edited(piece.unwrap_or_else(|| data.clone()), Content::Message)?;
         let mut edits = Vec::new();
         for message in payload.messages() {
             match message {
-                Message::Response(response) => edits.extend(self.answer_event(status, response, message, data, flight).await?),
+                Message::Response(response) => edits.extend(self.answer_event(status, response, message, &data, &veil, flight).await?),
                 Message::Request(request) => {
-                    let seq = self.said(Some(message), data, flight).await?;
+                    let seq = self.said(Some(message), &data, &veil, flight).await?;
                     shared.sessions.asked(&flight.session, &request.id, seq);
                 }
-                Message::Notification(_) => self.note(Some(message), data, flight).await?,
+                Message::Notification(_) => self.note(Some(message), &data, &veil, flight).await?,
             }
         }
         if !edits.is_empty() {
-            event.raw = event.with_data(&mcp::edited(data, edits));
+            edited = veil.edited(mcp::edited(&data, edits).into(), Content::Message)?;
         }
-        Ok(())
+        if edited != data {
+            event.raw = event.with_data(&edited);
+        }
+        Ok(ends)
+    }
+
+    /// Events with what is left of texts that went on from one event to the next.
+    fn ends_of_pieces(&self, flight: &mut Flight) -> Result<Vec<Bytes>, Refusal> {
+        let masks = flight.masks.clone();
+        let rest = self.veil(Way::Down(&masks), &flight.session).rest(&mut flight.pieces)?;
+        Ok(rest.into_iter().map(|data| [b"data: ", data.as_slice(), b"\n\n"].concat().into()).collect())
+    }
+
+    /// What is masked of an event: for an answer, what is for its call; for anything else, what is for the request in whose answer it comes.
+    fn masks_of_event(&self, payload: &mcp::Payload, flight: &Flight) -> Vec<Arc<CallMasks>> {
+        let mut all: Vec<Arc<CallMasks>> = Vec::new();
+        for message in payload.messages() {
+            let own = match message {
+                Message::Response(Response { id: Some(id), .. }) => {
+                    let open = flight.open.iter().find(|call| call.id == *id).map(|call| call.masks.clone());
+                    let known = open.or_else(|| self.worker.shared.sessions.masks(&flight.session, id));
+                    vec![known.unwrap_or_else(|| self.masks_of_anything())]
+                }
+                _ => flight.masks.clone(),
+            };
+            own.into_iter().for_each(|masks| {
+                if !all.iter().any(|other| Arc::ptr_eq(other, &masks)) {
+                    all.push(masks);
+                }
+            });
+        }
+        all
     }
 
     /// Records an answer. Gives what is changed in it for the caller.
     async fn answer_event(
-        &mut self,
+        &self,
         status: u16,
         response: &Response,
         message: &Message,
         data: &[u8],
+        veil: &Veil<'_>,
         flight: &mut Flight,
     ) -> Result<Vec<Edit>, Refusal> {
         let shared = self.worker.shared.clone();
-        let Some(id) = &response.id else { return self.said(Some(message), data, flight).await.map(|_| Vec::new()) };
+        let Some(id) = &response.id else { return self.said(Some(message), data, veil, flight).await.map(|_| Vec::new()) };
         let waiting = match flight.open.iter().position(|call| call.id == *id) {
             Some(at) => Waiting { seq: flight.seq, call: flight.open.remove(at), since: flight.started },
             None => match shared.sessions.answered(&flight.session, id) {
@@ -196,7 +257,7 @@ impl Connection {
                 // A resumed stream may replay an answer that was given before. Whatever it lists, the caller sees no more of it than before.
                 None => {
                     let cut = self.cut(None, response, data, &flight.session).await?;
-                    return self.said(Some(message), data, flight).await.map(|_| cut.edits);
+                    return self.said(Some(message), data, veil, flight).await.map(|_| cut.edits);
                 }
             },
         };
@@ -210,7 +271,7 @@ impl Connection {
                 return Err(refusal);
             }
         };
-        let payload = Payload::of_message(data, shared.config.audit.max_body);
+        let payload = veil.payload(data, Content::Message);
         let answered = Answered {
             seq: waiting.seq,
             call: Some(&waiting.call),
@@ -222,7 +283,7 @@ impl Connection {
         };
         // The status of a stream that was opened for something else says nothing of this call.
         let status = own.then_some(status);
-        match self.outcome(status, Some(response), Some(payload), answered, &flight.session, effect).await {
+        match self.outcome(status, Some(response), Some(payload), answered, veil, effect).await {
             Ok(_) => {
                 flight.closed |= own && effect != Effect::None;
                 Ok(cut.edits)
@@ -236,36 +297,35 @@ impl Connection {
     }
 
     /// Records a message that can have an effect, durably, before it is released.
-    async fn said(&self, message: Option<&Message>, data: &[u8], flight: &Flight) -> Result<u64, Refusal> {
-        let body = self.message(message, data, flight);
+    async fn said(&self, message: Option<&Message>, data: &[u8], veil: &Veil<'_>, flight: &Flight) -> Result<u64, Refusal> {
+        let body = self.message(message, data, veil, flight);
         self.record(Kind::Message, &body, Effect::None).await.map_err(Refusal::from)
     }
 
     /// Records a message that has no effect: its record is with the kernel before the message is released, and stands before that of the
     /// answer.
-    async fn note(&self, message: Option<&Message>, data: &[u8], flight: &mut Flight) -> Result<(), Refusal> {
+    async fn note(&self, message: Option<&Message>, data: &[u8], veil: &Veil<'_>, flight: &mut Flight) -> Result<(), Refusal> {
         let audit = &self.worker.shared.audit;
         if audit.is_behind() {
             // A server that floods its client waits for the disk.
-            return self.said(message, data, flight).await.map(drop);
+            return self.said(message, data, veil, flight).await.map(drop);
         }
-        let body = record::bytes(&self.message(message, data, flight));
+        let body = record::bytes(&self.message(message, data, veil, flight));
         flight.noted = true;
         // Nothing waits for the disk, whatever the server's setting is.
         audit.append_behind(Entry { kind: Kind::Message, body, effect: Effect::None }).map_err(Refusal::from)
     }
 
-    fn message<'a>(&'a self, message: Option<&'a Message>, data: &'a [u8], flight: &'a Flight) -> record::Message<'a> {
+    fn message<'a>(&'a self, message: Option<&'a Message>, data: &'a [u8], veil: &Veil<'_>, flight: &'a Flight) -> record::Message<'a> {
+        let payload = veil.payload(data, message.map_or(Content::Other, |_| Content::Message));
         record::Message {
             server: &self.config().name,
             session: Some(&flight.session),
             from: "server",
             request: Some(flight.seq),
-            call: message.map(Call::of),
-            payload: Some(match message {
-                Some(_) => Payload::of_message(data, self.worker.shared.config.audit.max_body),
-                None => Payload::new(data, self.worker.shared.config.audit.max_body),
-            }),
+            call: message.map(|message| Call::of(message, veil)),
+            masked: veil.marks(),
+            payload: Some(payload),
         }
     }
 

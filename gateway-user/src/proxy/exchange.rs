@@ -1,6 +1,6 @@
 //! One HTTP exchange: read, decide, record, forward, and give the answer back.
 
-use std::time::Instant;
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
@@ -9,16 +9,18 @@ use super::{
     connection::{Connection, Next, Stop},
     decide::{Decision, Judged},
     forward::Flight,
-    record::{self, Call, Denied, HttpRequest, OpenCall},
+    masks::{CallMasks, Way},
+    record::{self, Call, HttpRequest, OpenCall, RecordedDecision},
     refusal::{self, Refusal},
     servers::host_alone,
+    veil::{Content, Veil},
 };
 use crate::{
-    audit::{Effect, Kind, Payload},
+    audit::{Effect, Kind},
     config::Other,
     mcp::{self, Id, Message},
     wire::{
-        http1::{Method, RequestHead},
+        http1::{Headers, Method, RequestHead},
         media::{content_encoding, media_type},
     },
 };
@@ -130,10 +132,18 @@ impl Connection {
 
     /// Answers a call that may not be made, and goes on: it was read to its end. To a caller that waits for the answer here, it is the
     /// call that has failed, and not HTTP.
-    async fn denied(&mut self, head: &RequestHead, refusal: Refusal, call: Denied<'_>, body: &[u8]) -> Result<Next, Stop> {
-        let record = self.note_refusal(&refusal, Some(head), body, Some(&call)).await;
+    async fn denied(
+        &mut self,
+        head: &RequestHead,
+        refusal: Refusal,
+        (session, payload, decision): (&str, &mcp::Payload, &Decision),
+        body: &[u8],
+    ) -> Result<Next, Stop> {
+        let record = self.note_refusal(&refusal, Some(head), body, Some((session, payload, decision))).await;
         let path = head.target.split('?').next().unwrap_or_default();
-        let is_heard = refusal.id.is_some() && call.batch.is_empty() && !self.worker.shared.sessions.is_endpoint(self.server, path);
+        let is_heard = refusal.id.is_some()
+            && matches!(payload, mcp::Payload::Single(_))
+            && !self.worker.shared.sessions.is_endpoint(self.server, path);
         let refusal = if is_heard && refusal.retry_after.is_none() { Refusal { status: 200, ..refusal } } else { refusal };
         let pieces = refusal::answer(&refusal, record.as_deref(), &head.method, head.keep_alive);
         self.client.send(pieces, self.worker.shared.config.limits.idle_timeout).await.map_err(|_| Stop::Gone)?;
@@ -171,20 +181,30 @@ impl Connection {
         started: Instant,
     ) -> Result<Next, Stop> {
         let messages = payload.messages();
-        let open: Vec<OpenCall> = messages.iter().filter_map(open_call).collect();
-        let (call, batch) = Call::all(payload);
         let Judged { decision, refusal } = self.judge(&body, payload, revision, &session);
         if let Some(refusal) = refusal {
-            return self.denied(head, refusal, Denied { session: &session, call, batch, decision: &decision }, &body).await;
+            return self.denied(head, refusal, (&session, payload, &decision), &body).await;
         }
+        let sent = self.masks(&body, messages).and_then(|masks| {
+            let (head, body) = self.edited_request(head, &body, &masks, &session)?;
+            Ok((masks, head, body))
+        });
+        let (masks, sent_head, sent_body) = match sent {
+            Ok(sent) => sent,
+            Err(refusal) => return self.denied(head, refusal.answering(first_id(payload)), (&session, payload, &decision), &body).await,
+        };
         let shared = self.worker.shared.clone();
-        let written = {
+        let (open, written) = {
+            let veil = self.veil(Way::Up(&masks), &session);
+            let shown = veil.payload(&body, Content::Message);
+            let open: Vec<OpenCall> = messages.iter().zip(&masks).filter_map(|(message, masks)| open_call(message, masks, &veil)).collect();
+            let (call, batch) = Call::all(payload, &veil);
             let record = record::Request {
                 server: &self.config().name,
                 session: Some(&session),
                 caller: self.caller(),
                 tls: self.tls.as_ref(),
-                http: HttpRequest::new(head, self.entrance.as_ref()),
+                http: HttpRequest::new(head, self.entrance.as_ref(), &veil),
                 call,
                 batch,
                 continues: messages.iter().find_map(|message| match message {
@@ -192,10 +212,12 @@ impl Connection {
                     Message::Request(request) => shared.sessions.state_back(request.request_state.as_deref()?),
                     Message::Notification(_) => None,
                 }),
-                decision: &decision,
-                payload: Some(Payload::of_message(&body, shared.config.audit.max_body)),
+                decision: RecordedDecision::new(&decision, &veil),
+                masked: veil.marks(),
+                payload: Some(shown),
             };
-            self.record(Kind::Request, &record, if open.is_empty() { Effect::None } else { Effect::Opens }).await
+            let written = self.record(Kind::Request, &record, if open.is_empty() { Effect::None } else { Effect::Opens }).await;
+            (open, written)
         };
         let seq = match written {
             Ok(seq) => seq,
@@ -206,13 +228,41 @@ impl Connection {
             open,
             leaving_cancels: revision.is_stateless(),
             resumable: head.headers.contains("mcp-session-id") && !revision.is_stateless(),
+            masks,
             ..self.flight(seq, session, head, started)
         };
         if shared.sessions.is_endpoint(self.server, head.target.split('?').next().unwrap_or_default()) {
             flight.parked.clone_from(&flight.open);
             self.park(&mut flight);
         }
-        self.see_through(head, body, flight).await
+        self.see_through(&sent_head, sent_body, flight).await
+    }
+
+    /// A request as the server gets it: with arguments that are masked for it, the header fields that repeat them are too.
+    fn edited_request<'h>(
+        &self,
+        head: &'h RequestHead,
+        body: &Bytes,
+        masks: &[Arc<CallMasks>],
+        session: &str,
+    ) -> Result<(Cow<'h, RequestHead>, Bytes), Refusal> {
+        let veil = self.veil(Way::Up(masks), session);
+        if veil.is_clear() {
+            return Ok((Cow::Borrowed(head), body.clone()));
+        }
+        let edited = veil.edited(body.clone(), Content::Message)?;
+        let mut headers = Headers::new();
+        let mut is_other = false;
+        for (name, value) in head.headers.iter() {
+            let other = match (std::str::from_utf8(name), std::str::from_utf8(value)) {
+                (Ok(name), Ok(value)) => veil.edited_header(name, value)?,
+                _ => None,
+            };
+            is_other |= other.is_some();
+            headers.push(name.to_vec(), other.unwrap_or_else(|| value.to_vec()));
+        }
+        let head = if is_other { Cow::Owned(RequestHead { headers, ..head.clone() }) } else { Cow::Borrowed(head) };
+        Ok((head, edited))
     }
 
     /// A GET that opens the server's stream of messages.
@@ -265,21 +315,26 @@ impl Connection {
         decision: &Decision,
         started: Instant,
     ) -> Result<Flight, Stop> {
-        let max_body = self.worker.shared.config.audit.max_body;
-        let record = record::Request {
-            server: &self.config().name,
-            session: Some(&session),
-            caller: self.caller(),
-            tls: self.tls.as_ref(),
-            http: HttpRequest::new(head, self.entrance.as_ref()),
-            call: None,
-            batch: Vec::new(),
-            continues: None,
-            decision,
-            payload: (!body.is_empty()).then(|| Payload::new(body, max_body)),
+        let masks = vec![self.masks_of_anything()];
+        let seq = {
+            let veil = self.veil(Way::Up(&masks), &session);
+            let payload = (!body.is_empty()).then(|| veil.payload(body, Content::Other));
+            let record = record::Request {
+                server: &self.config().name,
+                session: Some(&session),
+                caller: self.caller(),
+                tls: self.tls.as_ref(),
+                http: HttpRequest::new(head, self.entrance.as_ref(), &veil),
+                call: None,
+                batch: Vec::new(),
+                continues: None,
+                decision: RecordedDecision::new(decision, &veil),
+                masked: veil.marks(),
+                payload,
+            };
+            self.record(Kind::Request, &record, Effect::Opens).await?
         };
-        let seq = self.record(Kind::Request, &record, Effect::Opens).await?;
-        Ok(self.flight(seq, session, head, started))
+        Ok(Flight { masks, ..self.flight(seq, session, head, started) })
     }
 }
 
@@ -300,9 +355,14 @@ fn speaks_json(head: &RequestHead) -> bool {
     media_type(&head.headers).map_or(true, |media| media.is_some_and(|media| media.essence.ends_with("json")))
 }
 
-fn open_call(message: &Message) -> Option<OpenCall> {
+fn open_call(message: &Message, masks: &Arc<CallMasks>, veil: &Veil<'_>) -> Option<OpenCall> {
     match message {
-        Message::Request(request) => Some(OpenCall { method: request.method.clone(), name: request.name.clone(), id: request.id.clone() }),
+        Message::Request(request) => Some(OpenCall {
+            method: request.method.clone(),
+            name: request.name.as_deref().map(|name| veil.text("call.name", name).into_owned()),
+            id: request.id.clone(),
+            masks: masks.clone(),
+        }),
         _ => None,
     }
 }

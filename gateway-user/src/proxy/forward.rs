@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     panic::AssertUnwindSafe,
     rc::Rc,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,8 @@ use super::{
     caller::Origin,
     connection::{Connection, Next, Stop},
     credential::Furnished,
+    masks::{CallMasks, Way},
+    pieces::Pieces,
     record::{self, OpenCall, Outcome, micros},
     refusal::{self, Refusal},
     stream::{First, Side, first},
@@ -62,6 +64,10 @@ pub(super) struct Flight {
     pub tls: Option<Rc<record::Tls>>,
     /// The credential that it was sent with, if there is one of the gateway's.
     pub furnished: Option<Furnished>,
+    /// What is masked of it. Calls have their own of it.
+    pub masks: Vec<Arc<CallMasks>>,
+    /// Text in its answer that goes on from one event to the next.
+    pub pieces: Pieces,
     /// The record of the request's outcome is written.
     pub closed: bool,
     /// Notifications were recorded, and it is not certain yet that their records are written.
@@ -103,6 +109,8 @@ impl Connection {
             reached: None,
             tls: None,
             furnished: None,
+            masks: Vec::new(),
+            pieces: Pieces::default(),
             closed: false,
             noted: false,
             sent: false,
@@ -340,9 +348,13 @@ impl Connection {
             return Err(Stop::Gone);
         }
         self.unpark(&mut flight);
+        let veil = self.veil(Way::Down(&flight.masks), &flight.session);
+        let message = refusal.map_or("the client left before the answer was complete", |refusal| &refusal.message);
+        let message = veil.text("outcome.message", message);
+        let logged = message.clone().into_owned();
         let outcome = Outcome {
             status: refusal.filter(|_| told).map(|refusal| refusal.status),
-            message: Some(refusal.map_or("the client left before the answer was complete", |refusal| &refusal.message)),
+            message: Some(message),
             gateway: Some(refusal.map_or("client-gone", |refusal| refusal.reason)),
             took_us: micros(flight.started.elapsed()),
             ..Outcome::default()
@@ -354,10 +366,11 @@ impl Connection {
                 session: Some(&flight.session),
                 call: flight.open.first(),
                 outcome,
-                withheld: &[],
+                withheld: Vec::new(),
                 upstream: self.entrance.as_ref().and(flight.reached),
                 tls: flight.tls.as_deref(),
                 credential: flight.furnished.as_ref().map(Furnished::used),
+                masked: veil.marks(),
                 payload: None,
             };
             self.record(Kind::Answer, &answer, Effect::Closes(flight.seq)).await
@@ -366,7 +379,7 @@ impl Connection {
         shared.metrics.refused(refusal.reason);
         let record = written.ok().map(|seq| format!("{}/{seq}", shared.audit.log_id()));
         let refusal = refusal.answering(flight.open.first().map(|call| call.id.clone()));
-        tracing::warn!(server = self.config().name, caller = %self.who, reason = refusal.reason, "{}", refusal.message);
+        tracing::warn!(server = self.config().name, caller = %self.who, reason = refusal.reason, "{}", logged.as_str());
         let pieces = refusal::answer(&refusal, record.as_deref(), &flight.method, flight.keep_alive);
         let sent = self.client.send(pieces, shared.config.limits.idle_timeout).await;
         sent.map_err(|_| Stop::Gone)?;

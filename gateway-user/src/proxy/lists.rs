@@ -1,6 +1,6 @@
 //! Lists of tools, prompts and resources, as a caller may see them: only what it may use.
 
-use super::{connection::Connection, forward::RAN, record, refusal::Refusal};
+use super::{connection::Connection, forward::RAN, masks::Way, record, refusal::Refusal};
 use crate::{
     audit::{Durability, Effect, Entry, Kind},
     config::OnToolChange,
@@ -91,12 +91,13 @@ impl Connection {
                 News::New => None,
                 News::Changed { before } => Some(before),
             };
-            if before.is_some() {
-                tracing::warn!(server, tool = definition.name, "the server has changed what it says of its tool");
-            }
             let text =
                 listing.entries.iter().find(|entry| entry.name == definition.name).map(|entry| entry.span.of(data)).unwrap_or_default();
-            let body = record::Tool::new(server, definition, before, text, shared.config.audit.max_body);
+            let masks = [self.masks_of_anything()];
+            let body = record::Tool::new(server, definition, before, text, &self.veil(Way::Down(&masks), ""));
+            if before.is_some() {
+                tracing::warn!(server, tool = body.tool.as_str(), "the server has changed what it says of its tool");
+            }
             let entry = Entry { kind: Kind::Tool, body: record::bytes(&body), effect: Effect::None };
             shared.audit.append(entry, Durability::Os).await?;
         }

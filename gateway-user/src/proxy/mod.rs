@@ -22,8 +22,10 @@ mod exchange;
 mod forward;
 mod identify;
 mod lists;
+mod masks;
 mod metrics;
 mod owners;
+mod pieces;
 mod record;
 mod refusal;
 mod secure;
@@ -34,6 +36,7 @@ mod stream;
 mod tests;
 mod tunnel;
 mod upstream;
+mod veil;
 mod wait;
 mod worker;
 
@@ -48,9 +51,12 @@ use crate::{
     config::Config,
     credential::Credentials,
     identity::Identities,
+    mask::Masking,
     mcp,
     tls::Tls,
 };
+
+use veil::Shown;
 
 pub use decide::Rules;
 pub use identify::resource;
@@ -73,6 +79,8 @@ pub struct Shared {
     pub identities: Arc<Identities>,
     /// What calls are decided by.
     pub rules: Rules,
+    /// What of it is masked.
+    pub masking: Masking,
     /// With whose credentials they reach their servers.
     pub credentials: Arc<Credentials>,
     /// Which server an address belongs to.
@@ -100,6 +108,8 @@ pub struct Parts {
     pub identities: Arc<Identities>,
     /// What calls are decided by.
     pub rules: Rules,
+    /// What of it is masked.
+    pub masking: Masking,
     /// With whose credentials they reach their servers.
     pub credentials: Arc<Credentials>,
     /// Whose sessions are.
@@ -111,7 +121,7 @@ pub struct Parts {
 impl Shared {
     /// For so many workers.
     pub fn new(parts: Parts, workers: usize) -> Arc<Self> {
-        let Parts { config, capture, tls, identities, rules, credentials, owners, audit } = parts;
+        let Parts { config, capture, tls, identities, rules, masking, credentials, owners, audit } = parts;
         let reading = mcp::Limits { max_bytes: config.limits.inspected_body, max_depth: MAX_DEPTH, ..mcp::Limits::default() };
         Arc::new(Shared {
             servers: Servers::new(&config),
@@ -120,6 +130,7 @@ impl Shared {
             tls,
             identities,
             rules,
+            masking,
             credentials,
             owners,
             audit,
@@ -140,15 +151,16 @@ impl Shared {
                 session: Some(&session),
                 call: Some(&waiting.call),
                 outcome: record::Outcome {
-                    message: Some("no answer came on any connection of the session"),
+                    message: Some(Shown::own("no answer came on any connection of the session")),
                     gateway: Some("upstream"),
                     took_us: record::micros(waiting.since.elapsed()),
                     ..record::Outcome::default()
                 },
-                withheld: &[],
+                withheld: Vec::new(),
                 upstream: None,
                 tls: None,
                 credential: None,
+                masked: None,
                 payload: None,
             };
             let entry = Entry { kind: Kind::OutcomeUnknown, body: record::bytes(&body), effect: Effect::Closes(waiting.seq) };

@@ -1,20 +1,28 @@
 //! What the data plane writes into the log: the bodies of its records.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{caller::Origin, credential::Used, decide::Decision, entrance::Entrance};
+use super::{
+    caller::Origin,
+    credential::Used,
+    decide::Decision,
+    entrance::Entrance,
+    masks::CallMasks,
+    veil::{Content, Masks, Shown, Veil},
+};
 use crate::{
     audit::{Digest, Payload, Sha256},
     capture::process::{Fact, Process},
     credential::{carries_credential, parameter},
     identity::Identity,
     mcp::{self, Id},
+    policy::{Facts, Verdict},
     tls::Session,
     tools::Definition,
-    wire::http1::{Headers, RequestHead},
+    wire::http1::RequestHead,
 };
 
 /// Where a connection comes from, and the process behind it. They stay the same, so they are spelled out once.
@@ -113,7 +121,9 @@ pub(super) struct Request<'a> {
     /// The record that this one goes on from: the server's question that it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continues: Option<u64>,
-    pub decision: &'a Decision,
+    pub decision: RecordedDecision<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masked: Option<Masks>,
     #[serde(skip)]
     pub payload: Option<Payload<'a>>,
 }
@@ -130,8 +140,8 @@ pub(super) struct Answer<'a> {
     pub call: Option<&'a OpenCall>,
     pub outcome: Outcome<'a>,
     /// What a list named, and the caller may not see.
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub withheld: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<Shown<'a>>,
     /// Which of the server's addresses the gateway chose, for a caller that dialled none of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<SocketAddr>,
@@ -141,6 +151,8 @@ pub(super) struct Answer<'a> {
     /// With which credential of the gateway's it was called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<Used>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masked: Option<Masks>,
     #[serde(skip)]
     pub payload: Option<Payload<'a>>,
 }
@@ -154,7 +166,7 @@ pub(super) struct Outcome<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<&'a str>,
+    pub message: Option<Shown<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub is_error: Option<bool>,
     /// Set when the gateway itself ended the call: the reason that its answer carries.
@@ -175,6 +187,8 @@ pub(super) struct Message<'a> {
     pub request: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<Call<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masked: Option<Masks>,
     #[serde(skip)]
     pub payload: Option<Payload<'a>>,
 }
@@ -191,12 +205,14 @@ pub(super) struct Refused<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<&'a Tls>,
     pub reason: &'static str,
-    pub message: &'a str,
+    pub message: Shown<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpRequest<'a>>,
     /// What was asked for, where it could be read and was decided on.
     #[serde(flatten)]
-    pub denied: Option<&'a Denied<'a>>,
+    pub denied: Option<Denied<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masked: Option<Masks>,
     #[serde(skip)]
     pub payload: Option<Payload<'a>>,
 }
@@ -209,26 +225,69 @@ pub(super) struct Denied<'a> {
     pub call: Option<Call<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub batch: Vec<Call<'a>>,
-    pub decision: &'a Decision,
+    pub decision: RecordedDecision<'a>,
+}
+
+impl<'a> Denied<'a> {
+    pub(super) fn new(session: &'a str, payload: &'a mcp::Payload, decision: &'a Decision, veil: &Veil<'_>) -> Self {
+        let (call, batch) = Call::all(payload, veil);
+        Denied { session, call, batch, decision: RecordedDecision::new(decision, veil) }
+    }
+}
+
+/// A decision, with no more of the call in its words than the record may show.
+#[derive(Serialize)]
+pub(super) struct RecordedDecision<'a> {
+    verdict: Verdict,
+    reason: Shown<'a>,
+    /// The policies that determined it.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policies: &'a [Arc<str>],
+    /// The hash of the set that they are of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<&'a str>,
+    /// What was known beside who, what and with which arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facts: Option<Cow<'a, Facts>>,
+}
+
+impl<'a> RecordedDecision<'a> {
+    pub(super) fn new(decision: &'a Decision, veil: &Veil<'_>) -> Self {
+        RecordedDecision {
+            verdict: decision.verdict,
+            reason: veil.text("decision.reason", &decision.reason),
+            policies: &decision.policies,
+            set: decision.set.as_ref().map(|set| set.hash()),
+            facts: decision.facts.as_deref().map(|facts| {
+                match facts.labels.changed(|label| veil.text("decision.facts.labels", label).into_string()) {
+                    Some(labels) => Cow::Owned(Facts { labels, ..facts.clone() }),
+                    None => Cow::Borrowed(facts),
+                }
+            }),
+        }
+    }
 }
 
 /// What a server says a tool is.
 #[derive(Serialize)]
 pub(super) struct Tool<'a> {
     pub server: &'a str,
-    pub tool: &'a str,
+    pub tool: Shown<'a>,
     pub definition: Sha256,
     /// Its last definition, if there was another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Sha256>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masked: Option<Masks>,
     #[serde(skip)]
     pub payload: Option<Payload<'a>>,
 }
 
 impl<'a> Tool<'a> {
-    pub(super) fn new(server: &'a str, definition: &'a Definition, before: Option<Sha256>, text: &'a [u8], max_body: usize) -> Self {
-        let payload = Some(Payload::of_message(text, max_body));
-        Tool { server, tool: &definition.name, definition: definition.fingerprint, before, payload }
+    pub(super) fn new(server: &'a str, definition: &'a Definition, before: Option<Sha256>, text: &'a [u8], veil: &Veil<'_>) -> Self {
+        let payload = Some(veil.payload(text, Content::Other));
+        let tool = veil.text("tool", &definition.name);
+        Tool { server, tool, definition: definition.fingerprint, before, masked: veil.marks(), payload }
     }
 }
 
@@ -244,7 +303,7 @@ pub(super) struct Connection<'a> {
     /// `opened` before a byte passes, `closed` with the counts after.
     pub phase: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub decision: Option<&'a Decision>,
+    pub decision: Option<RecordedDecision<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -260,21 +319,30 @@ pub(super) struct Connection<'a> {
 #[derive(Serialize)]
 pub(super) struct HttpRequest<'a> {
     pub method: &'a str,
-    pub target: String,
+    pub target: Shown<'a>,
     /// The target that the caller of the endpoint sent; `target` is what becomes of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub requested: Option<String>,
-    /// As the caller sent them.
-    pub headers: RecordedHeaders<'a>,
+    pub requested: Option<Shown<'a>>,
+    /// As the caller sent them, but for the values of those that carry credentials.
+    pub headers: Vec<(Cow<'a, str>, Shown<'a>)>,
 }
 
 impl<'a> HttpRequest<'a> {
-    pub(super) fn new(head: &'a RequestHead, entrance: Option<&Entrance>) -> Self {
+    pub(super) fn new(head: &'a RequestHead, entrance: Option<&Entrance>, veil: &Veil<'_>) -> Self {
+        let header = |(name, value): (&'a [u8], &'a [u8])| {
+            let name = String::from_utf8_lossy(name);
+            let value = match String::from_utf8_lossy(value) {
+                _ if carries_credential(&name) => Shown::own(WITHHELD),
+                Cow::Borrowed(value) => veil.header(&name, value),
+                Cow::Owned(value) => veil.header(&name, &value).into_owned(),
+            };
+            (name, value)
+        };
         HttpRequest {
             method: head.method.as_str(),
-            target: withhold_query(&head.target),
-            requested: entrance.map(|entrance| withhold_query(&entrance.requested)),
-            headers: RecordedHeaders(&head.headers),
+            target: veil.url("http.target", &withhold_query(&head.target)).into_owned(),
+            requested: entrance.map(|entrance| veil.url("http.requested", &withhold_query(&entrance.requested)).into_owned()),
+            headers: head.headers.iter().map(header).collect(),
         }
     }
 }
@@ -286,7 +354,7 @@ pub(super) struct Call<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<&'a str>,
+    pub name: Option<Shown<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a Id>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -295,19 +363,19 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// What a POST asks: one message, or those of a batch.
-    pub(super) fn all(payload: &'a mcp::Payload) -> (Option<Self>, Vec<Self>) {
+    pub(super) fn all(payload: &'a mcp::Payload, veil: &Veil<'_>) -> (Option<Self>, Vec<Self>) {
         match payload {
-            mcp::Payload::Single(message) => (Some(Call::of(message)), Vec::new()),
-            mcp::Payload::Batch(messages) => (None, messages.iter().map(Call::of).collect()),
+            mcp::Payload::Single(message) => (Some(Call::of(message, veil)), Vec::new()),
+            mcp::Payload::Batch(messages) => (None, messages.iter().map(|message| Call::of(message, veil)).collect()),
         }
     }
 
-    pub(super) fn of(message: &'a mcp::Message) -> Self {
+    pub(super) fn of(message: &'a mcp::Message, veil: &Veil<'_>) -> Self {
         match message {
             mcp::Message::Request(request) => Call {
                 kind: "request",
                 method: Some(&request.method),
-                name: request.name.as_deref(),
+                name: request.name.as_deref().map(|name| veil.text("call.name", name)),
                 id: Some(&request.id),
                 traceparent: request.meta.traceparent.as_deref(),
             },
@@ -326,24 +394,13 @@ impl<'a> Call<'a> {
 pub(super) struct OpenCall {
     pub method: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<Shown<'static>>,
     pub id: Id,
+    #[serde(skip)]
+    pub masks: Arc<CallMasks>,
 }
-
-/// Headers as they were, but for the values of those that carry credentials.
-pub(super) struct RecordedHeaders<'a>(&'a Headers);
 
 const WITHHELD: &str = "[withheld]";
-
-impl Serialize for RecordedHeaders<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|(name, value)| {
-            let name = String::from_utf8_lossy(name);
-            let value = if carries_credential(&name) { WITHHELD.into() } else { String::from_utf8_lossy(value) };
-            (name, value)
-        }))
-    }
-}
 
 /// The target, with the values of query parameters that carry credentials withheld.
 fn withhold_query(target: &str) -> String {

@@ -5,11 +5,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::record::OpenCall;
+use super::{masks::CallMasks, record::OpenCall};
 use crate::mcp::{Id, Revision};
 
 /// A session that nothing was heard of for longer is forgotten.
@@ -64,6 +64,11 @@ impl Sessions {
     /// The parked call that has this id.
     pub(super) fn answered(&self, session: &str, id: &Id) -> Option<Waiting> {
         lock(&self.sessions).get_mut(session)?.waiting.remove(&key(id))
+    }
+
+    /// What is masked of the parked call that has this id.
+    pub(super) fn masks(&self, session: &str, id: &Id) -> Option<Arc<CallMasks>> {
+        lock(&self.sessions).get(session)?.waiting.get(&key(id)).map(|waiting| waiting.call.masks.clone())
     }
 
     /// The session agreed on a revision.

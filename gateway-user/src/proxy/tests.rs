@@ -20,6 +20,7 @@ use crate::{
     config,
     credential::Credentials,
     identity::Identities,
+    mask::{MaskKeys, Masking},
     outbound::Outbound,
     policy::Labeller,
     tls::Tls,
@@ -51,7 +52,9 @@ fn a_fault_in_an_exchange_ends_its_connection_and_closes_its_request_on_record()
     let rules = Rules::new(None, Labeller::default(), Tools::default(), Usage::new(Vec::new(), false));
     let identities = Identities::new(&config.identity, &Outbound::default(), control.handle().clone()).unwrap().into();
     let credentials = Credentials::new(&config, &Outbound::default(), control.handle()).unwrap();
-    let parts = Parts { config, capture: None, tls, identities, rules, credentials, owners: Owners::default(), audit: log.appender() };
+    let masking = Masking::with_key(&config.masking, MaskKeys::new(&[7; 32])).unwrap();
+    let owners = Owners::default();
+    let parts = Parts { config, capture: None, tls, identities, rules, masking, credentials, owners, audit: log.appender() };
     let shared = Shared::new(parts, 1);
     shared.servers.learn(0, 9, [Ipv4Addr::LOCALHOST.into()]);
 

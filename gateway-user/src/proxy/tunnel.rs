@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::{
     caller::Origin,
     connection::Connection,
-    record::{self, micros},
+    masks::Way,
+    record::{self, RecordedDecision, micros},
     refusal::Refusal,
     stream::Side,
     upstream,
@@ -30,7 +31,9 @@ pub(super) async fn run(connection: &mut Connection, protocol: &'static str, sni
         Err(refusal) => return connection.refuse(&refusal, None, &[]).await,
     };
     let opened = {
-        let body = record::Connection { decision: Some(&decision), ..body(connection, protocol, sni, "opened") };
+        let masks = [connection.masks_of_anything()];
+        let decision = RecordedDecision::new(&decision, &connection.veil(Way::Up(&masks), ""));
+        let body = record::Connection { decision: Some(decision), ..body(connection, protocol, sni, "opened") };
         connection.record(Kind::Connection, &body, Effect::None).await
     };
     let opened = match opened {

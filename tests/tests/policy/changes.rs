@@ -82,3 +82,14 @@ fn a_policy_can_tell_a_changed_tool_and_its_annotations() -> Result {
     scene.denied(&ada.call("query", &json!({}))?, "policy")?;
     Ok(())
 }
+
+#[test]
+fn where_changes_matter_a_list_that_cannot_be_read_is_withheld() -> Result {
+    for (setting, is_withheld) in [("allow", false), ("hold", true), ("deny", true)] {
+        let scene = Scene::new(None, "", |server| server.setting("on_tool_change", format!("{setting:?}")))?;
+        scene.answers(|call| answer(&tools(&call["id"], &json!([{ "title": "no name" }]))));
+        let listed = scene.caller("ada")?.request("tools/list", &json!({}))?.json()?;
+        assert_eq!(listed.get("error").is_some(), is_withheld, "{setting}: {listed}");
+    }
+    Ok(())
+}

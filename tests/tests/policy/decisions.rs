@@ -51,8 +51,12 @@ fn one_of_two_people_may_and_the_other_is_told_why_not_and_goes_on() -> Result {
     let record = refusal.record.context("no record")?;
     let decision = &record.body()["decision"];
     assert_eq!((&decision["verdict"], decision.get("policies")), (&json!("deny"), None), "{decision}");
+    let labels = decision["facts"]["labels"].as_array().context("no labels")?;
+    assert!(labels.contains(&json!("sql:write")), "by what it was denied: {decision}");
     assert_eq!(record.body()["call"]["name"], "execute");
     assert_eq!(record.body()["caller"]["identity"]["subject"], "bob");
+    let tokens = scene.server.seen().iter().filter(|call| call.field("authorization").is_some()).count();
+    assert_eq!(tokens, 0, "the token was for the gateway");
     // The same connection goes on.
     assert!(bob.may("query", &json!({ "sql": "SELECT 1" }))?);
 
@@ -116,13 +120,15 @@ fn of_a_batch_all_goes_on_or_nothing() -> Result {
     let fields =
         |body: &str| format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", bob.token, body.len());
     // A revision that has batches.
-    let body = json!([call(1, "query"), call(2, "execute")]).to_string();
-    bob.wire.send(gateway_tests::http::request_to(&bob.host, "POST", "/vault", &fields(&body), body.as_bytes()))?;
-    let answer = bob.wire.message()?;
-    assert_eq!(answer.status(), 403);
-    let refusal = scene.denied(&answer, "policy")?;
-    assert!(refusal.message.contains("`execute`"), "{}", refusal.message);
-    assert_eq!(refusal.record.context("no record")?.body()["batch"].as_array().map(Vec::len), Some(2));
+    for tools in [["query", "execute"], ["execute", "query"]] {
+        let body = json!([call(1, tools[0]), call(2, tools[1])]).to_string();
+        bob.wire.send(gateway_tests::http::request_to(&bob.host, "POST", "/vault", &fields(&body), body.as_bytes()))?;
+        let answer = bob.wire.message()?;
+        assert_eq!(answer.status(), 403);
+        let refusal = scene.denied(&answer, "policy")?;
+        assert!(refusal.message.contains("`execute`"), "{}", refusal.message);
+        assert_eq!(refusal.record.context("no record")?.body()["batch"].as_array().map(Vec::len), Some(2));
+    }
     assert!(scene.server.seen().is_empty());
     Ok(())
 }
@@ -136,11 +142,13 @@ fn policies_that_change_are_in_force_at_once_and_wrong_ones_change_nothing() -> 
 
     // Wrong: nothing changes, and it is said where and why.
     fs::write(&file, format!("{POLICIES}\npermit(principal, action, resource) when {{ context.lables.contains(\"x\") }};"))?;
+    // The metric is set before it is said.
     wait_until("the wrong policies are told of", LIMIT, || {
-        scene.gateway.metric("mcp_gateway_policies_outdated").is_ok_and(|are| are == 1.0)
+        let said = scene.gateway.said();
+        let is_told = ["site.cedar:", "lables", "stay in force"].iter().all(|part| said.contains(part));
+        is_told && scene.gateway.metric("mcp_gateway_policies_outdated").is_ok_and(|are| are == 1.0)
     })?;
     let said = scene.gateway.said();
-    assert!(said.contains("site.cedar:") && said.contains("lables") && said.contains("stay in force"), "{said}");
     assert_eq!(said.matches("lables").count(), 1, "once is enough: {said}");
     assert!(bob.may("query", &query)?);
     let check = scene.gateway.cli(&["check"]).run(LIMIT)?;
@@ -153,6 +161,7 @@ fn policies_that_change_are_in_force_at_once_and_wrong_ones_change_nothing() -> 
     // On record before the first decision by them.
     let records = scene.gateway.records()?;
     let set = records.iter().rev().find(|record| record.kind() == "policies").context("no policies")?;
+    assert_eq!(set.body()["sources"][0]["text"], "permit(principal in Group::\"dba\", action, resource);");
     let first = records.iter().find(|record| record.body()["decision"]["set"] == set.body()["set"]).context("no decision")?;
     assert!(set.seq() < first.seq());
     // Gone is as wrong as broken.

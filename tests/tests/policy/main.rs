@@ -1,4 +1,4 @@
-//! What may happen: policies, lists, definitions of tools, and quotas, between real callers and a server that says what a test has it say.
+//! What may happen, and who sees what: policies, lists, definitions of tools, quotas and masks, between real callers and a server that says what a test has it say.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -18,7 +18,9 @@ use serde_json::{Value, json};
 mod changes;
 mod decisions;
 mod lists;
+mod masks;
 mod quotas;
+mod shown;
 
 type Result = anyhow::Result<()>;
 
@@ -45,9 +47,9 @@ impl Scene {
         let answering = answers.clone();
         let server = Stub::on(listener, move |request| {
             let call = request.json().unwrap_or_default();
-            match call.get("id") {
-                Some(_) => (answering.lock().unwrap_or_else(PoisonError::into_inner))(&call),
-                None => b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            match (call.get("method"), call.get("id")) {
+                (None, _) | (_, Some(_)) => (answering.lock().unwrap_or_else(PoisonError::into_inner))(&call),
+                (Some(_), None) => b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_vec(),
             }
         });
         let issuer = idp.issuer();
@@ -78,6 +80,7 @@ impl Scene {
             wire: Wire::new(TcpStream::connect(self.endpoint)?)?,
             token: self.idp.token(account)?,
             host: self.endpoint.to_string(),
+            fields: String::new(),
         })
     }
 
@@ -102,15 +105,17 @@ struct Caller {
     wire: Wire,
     token: String,
     host: String,
+    /// More header fields, each with its line's end.
+    fields: String,
 }
 
 impl Caller {
     /// Sends a message; gives the answer.
     fn send(&mut self, message: &Value) -> anyhow::Result<Message> {
-        let (body, token) = (message.to_string(), &self.token);
+        let (body, token, more) = (message.to_string(), &self.token, &self.fields);
         let fields = format!(
             "Authorization: Bearer {token}\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n\
-             MCP-Protocol-Version: 2025-11-25\r\nContent-Length: {}\r\n",
+             MCP-Protocol-Version: 2025-11-25\r\n{more}Content-Length: {}\r\n",
             body.len()
         );
         self.wire.send(request_to(&self.host, "POST", "/vault", &fields, body.as_bytes()))?;

@@ -47,3 +47,22 @@ fn answers_and_different_tools_are_limited_too() -> Result {
     assert!(refusal.message.contains("bytes of answers"), "{}", refusal.message);
     Ok(())
 }
+
+#[test]
+fn each_session_of_a_person_has_a_quota_of_its_own_and_all_share_the_persons() -> Result {
+    let sections = "[[quota]]\nper = \"session\"\ncalls = \"1/1h\"\n[[quota]]\ncalls = \"2/1h\"\n\
+                    [[quota]]\ncalls = \"1/1h\"\nserver = \"other\"\n[[server]]\nname = \"other\"\nurl = \"http://127.0.0.1:9/\"\n";
+    let scene = Scene::new(None, sections, |server| server)?;
+    let mut ada = scene.caller("ada")?;
+    let mut in_session = |session: &str| {
+        ada.fields = format!("Mcp-Session-Id: {session}\r\n");
+        ada.call("query", &json!({}))
+    };
+    assert!(in_session("one")?.json()?.get("result").is_some());
+    let refusal = scene.denied(&in_session("one")?, "quota")?;
+    assert!(refusal.message.contains("1 calls in 3600 s for each session"), "{}", refusal.message);
+    assert!(in_session("two")?.json()?.get("result").is_some(), "another session, and another server's quota does not count");
+    let refusal = scene.denied(&in_session("three")?, "quota")?;
+    assert!(refusal.message.contains("2 calls in 3600 s for each person"), "{}", refusal.message);
+    Ok(())
+}

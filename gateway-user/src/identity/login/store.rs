@@ -3,23 +3,20 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
-    rand,
-};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::Person;
+use crate::key_file::{self, KeyFileError};
 
 /// Stands before what is sealed, and is sealed with it: another file of the gateway's cannot take this one's place.
 const WHAT: &[u8] = b"mcp-gateway logins 1\n";
-const KEY_BYTES: usize = 32;
 
 /// A login as it is kept.
 #[derive(Clone, Serialize, Deserialize)]
@@ -53,16 +50,9 @@ pub enum StoreError {
         /// The system's answer.
         source: io::Error,
     },
-    /// Others could read the key.
-    #[error("{} may be read by others than the gateway (mode {mode:o}, user {uid}): `chown` it to the gateway's user and `chmod 600` it, or remove it with `logins` beside it: everybody must log in again then", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-        /// Its owner.
-        uid: u32,
-    },
+    /// Its key cannot be had.
+    #[error("{0} (`logins` beside it: everybody must log in again then)")]
+    Key(#[from] KeyFileError),
     /// It is not what the gateway wrote with this key.
     #[error("{} cannot be opened with the key beside it: it is damaged, or of another key. Restore both, or remove `logins`: everybody must log in again then", path.display())]
     Damaged {
@@ -89,10 +79,7 @@ impl Store {
         };
         fs::create_dir_all(dir).map_err(failed(dir, "made"))?;
         let key_path = dir.join("key");
-        let key = match read_key(&key_path)? {
-            Some(key) => key,
-            None => make_key(&key_path).map_err(failed(&key_path, "made"))?,
-        };
+        let key = key_file::open(&key_path)?;
         let path = dir.join("logins");
         let damaged = || StoreError::Damaged { path: path.clone() };
         let key = RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| StoreError::Damaged { path: key_path })?;
@@ -137,33 +124,10 @@ fn opened(key: &RandomizedNonceKey, sealed: Vec<u8>) -> Option<Vec<Kept>> {
     serde_json::from_slice(plain).ok()
 }
 
-fn read_key(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-    let failed = |source| StoreError::File { path: path.to_owned(), what: "read", source };
-    let meta = match fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let (mode, uid) = (meta.mode() & 0o7777, meta.uid());
-    if mode & 0o077 != 0 || uid != rustix::process::geteuid().as_raw() {
-        return Err(StoreError::Exposed { path: path.to_owned(), mode, uid });
-    }
-    fs::read(path).map(|key| Some(Zeroizing::new(key))).map_err(failed)
-}
-
-fn make_key(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
-    rand::fill(&mut key).map_err(|_| io::Error::other("there are no random numbers"))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    Ok(key)
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

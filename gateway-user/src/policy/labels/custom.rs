@@ -3,6 +3,8 @@
 use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
+use crate::glob::Glob;
+
 /// No pattern's program is larger than this, in bytes.
 const SIZE: usize = 1 << 20;
 /// The families that are the gateway's own.
@@ -79,7 +81,10 @@ impl CustomLabel {
             let built = RegexBuilder::new(pattern).size_limit(SIZE).dfa_size_limit(SIZE).build();
             built.map_err(|source| LabelError::Pattern { name: self.name.clone(), source: Box::new(source) })
         };
-        let glob = |glob: &Option<String>| glob.as_deref().map(|glob| compile(&glob_pattern(glob))).transpose();
+        let glob = |glob: &Option<String>| {
+            let read = glob.as_deref().map(Glob::new).transpose();
+            read.map_err(|source| LabelError::Pattern { name: self.name.clone(), source: Box::new(source) })
+        };
         let pattern = compile(&self.pattern)?;
         for (examples, should) in [(&self.matches, true), (&self.misses, false)] {
             if let Some(example) = examples.iter().find(|example| pattern.is_match(example) != should) {
@@ -90,30 +95,21 @@ impl CustomLabel {
     }
 }
 
-fn glob_pattern(glob: &str) -> String {
-    let parts = glob.chars().map(|c| match c {
-        '*' => ".*".to_owned(),
-        '?' => ".".to_owned(),
-        other => regex::escape(other.encode_utf8(&mut [0; 4])),
-    });
-    format!("(?s)^{}$", parts.collect::<String>())
-}
-
 /// One that was checked.
 #[derive(Debug)]
 pub(super) struct Custom {
     pub(super) name: String,
     pattern: Regex,
-    tool: Option<Regex>,
-    argument: Option<Regex>,
+    tool: Option<Glob>,
+    argument: Option<Glob>,
 }
 
 impl Custom {
     pub(super) fn is_for(&self, tool: &str) -> bool {
-        self.tool.as_ref().is_none_or(|glob| glob.is_match(tool))
+        self.tool.as_ref().is_none_or(|glob| glob.fits(tool))
     }
 
     pub(super) fn fits(&self, path: &str, text: &str) -> bool {
-        self.argument.as_ref().is_none_or(|glob| glob.is_match(path)) && self.pattern.is_match(text)
+        self.argument.as_ref().is_none_or(|glob| glob.fits(path)) && self.pattern.is_match(text)
     }
 }

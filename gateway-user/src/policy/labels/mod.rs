@@ -36,6 +36,13 @@ impl Labels {
         self.0.iter().map(AsRef::as_ref)
     }
 
+    /// The same with others in place of some; nothing when all stay.
+    #[must_use]
+    pub fn changed(&self, mut change: impl FnMut(&str) -> String) -> Option<Labels> {
+        let changed: Vec<String> = self.iter().map(&mut change).collect();
+        (!self.iter().eq(changed.iter().map(String::as_str))).then(|| Labels(changed.into_iter().map(Cow::Owned).collect()))
+    }
+
     /// Whether it is one of them.
     #[must_use]
     pub fn contains(&self, label: &str) -> bool {

@@ -1,0 +1,127 @@
+//! Which masks are for a message: those of the call that it belongs to.
+
+use std::sync::Arc;
+
+use gateway_mask::Followed;
+
+use super::{connection::Connection, refusal::Refusal, veil::Veil};
+use crate::{
+    mask::{About, Plan, Side},
+    mcp::Message,
+};
+
+const UNFOLLOWED: &str =
+    "Write the query so that each column of its result is named by the query itself, or ask the operator of the gateway.";
+
+/// The masks of one call, in both directions.
+pub(super) struct CallMasks {
+    plan: Arc<Plan>,
+    /// The same with rules of columns that look for every kind.
+    wide: Arc<Plan>,
+    /// What the call's query names the columns of its answer, for each reader.
+    record: Followed,
+    client: Followed,
+    /// There is nothing to follow in a request.
+    none: Followed,
+}
+
+impl CallMasks {
+    fn of(plan: Arc<Plan>) -> Arc<Self> {
+        CallMasks::following(plan.clone(), plan, Followed::default(), Followed::default())
+    }
+
+    fn following(plan: Arc<Plan>, wide: Arc<Plan>, record: Followed, client: Followed) -> Arc<Self> {
+        Arc::new(CallMasks { plan, wide, record, client, none: Followed::default() })
+    }
+}
+
+/// The masks of one reader, as they are for a message.
+#[derive(Clone, Copy)]
+pub(super) struct Applied<'a> {
+    pub side: &'a Side,
+    pub followed: &'a Followed,
+    /// What masks a message that has a column of the rules and does not name it.
+    pub nameless: Option<&'a Side>,
+}
+
+impl<'a> Applied<'a> {
+    fn new(side: &'a Side, followed: &'a Followed, wide: &'a Side) -> Self {
+        Applied { side, followed, nameless: followed.carries().then_some(wide) }
+    }
+}
+
+/// Which way a message goes, and for what calls' sake. Mostly it is one; of several, the masks of all apply.
+#[derive(Clone, Copy)]
+pub(super) enum Way<'a> {
+    Up(&'a [Arc<CallMasks>]),
+    Down(&'a [Arc<CallMasks>]),
+}
+
+impl<'a> Way<'a> {
+    pub(super) fn record(self) -> Vec<Applied<'a>> {
+        let up = |masks: &'a Arc<CallMasks>| Applied::new(&masks.plan.up.record, &masks.none, &masks.wide.up.record);
+        let down = |masks: &'a Arc<CallMasks>| Applied::new(&masks.plan.down.record, &masks.record, &masks.wide.down.record);
+        match self {
+            Way::Up(masks) => masks.iter().map(up).collect(),
+            Way::Down(masks) => masks.iter().map(down).collect(),
+        }
+    }
+
+    pub(super) fn reader(self) -> (&'static str, Vec<Applied<'a>>) {
+        let up = |masks: &'a Arc<CallMasks>| Applied::new(&masks.plan.up.reader, &masks.none, &masks.wide.up.reader);
+        let down = |masks: &'a Arc<CallMasks>| Applied::new(&masks.plan.down.reader, &masks.client, &masks.wide.down.reader);
+        match self {
+            Way::Up(masks) => ("server", masks.iter().map(up).collect()),
+            Way::Down(masks) => ("client", masks.iter().map(down).collect()),
+        }
+    }
+}
+
+impl Connection {
+    /// The masks of what belongs to no call that is known: all that could be for it.
+    pub(super) fn masks_of_anything(&self) -> Arc<CallMasks> {
+        let masking = &self.worker.shared.masking;
+        let plan = masking.plan(&self.about(None, None));
+        CallMasks::of(masking.widened(&plan))
+    }
+
+    /// The masks of the messages of a POST, each once, and those of each message in its order.
+    ///
+    /// # Errors
+    /// Columns of an answer are to be masked, it cannot be told what the query calls them, and a rule refuses that.
+    pub(super) fn masks(&self, body: &[u8], messages: &[Message]) -> Result<Vec<Arc<CallMasks>>, Refusal> {
+        messages.iter().map(|message| self.masks_of(body, message)).collect()
+    }
+
+    fn masks_of(&self, body: &[u8], message: &Message) -> Result<Arc<CallMasks>, Refusal> {
+        let masking = &self.worker.shared.masking;
+        let (method, tool) = match message {
+            Message::Request(request) => (request.method.as_str(), request.name.as_deref().filter(|_| request.method == "tools/call")),
+            // Whatever they belong to, it is not told here.
+            Message::Notification(_) | Message::Response(_) => return Ok(self.masks_of_anything()),
+        };
+        let plan = masking.plan(&self.about(Some(method), tool));
+        let (record, client) = (plan.down.record.follow(body), plan.down.reader.follow(body));
+        let Some(why) = record.unfollowed().or(client.unfollowed()).map(str::to_owned) else {
+            let wide = if record.carries() || client.carries() { masking.widened(&plan) } else { plan.clone() };
+            return Ok(CallMasks::following(plan, wide, record, client));
+        };
+        if let Some(rule) = &plan.refuses_unfollowed {
+            let message =
+                format!("columns of the answer are masked by the rule `{rule}`, and it cannot be told what they would be called: {why}");
+            return Err(Refusal::client(403, "masking", message, UNFOLLOWED));
+        }
+        let wide = masking.widened(&plan);
+        Ok(CallMasks::following(wide.clone(), wide, record, client))
+    }
+
+    fn about<'a>(&'a self, method: Option<&'a str>, tool: Option<&'a str>) -> About<'a> {
+        About { identity: self.identity(), server: self.known().map(|server| server.name.as_str()), method, tool }
+    }
+
+    pub(super) fn veil<'a>(&'a self, way: Way<'a>, session: &'a str) -> Veil<'a> {
+        let shared = &self.worker.shared;
+        let server = self.known().map_or("", |server| &server.name);
+        Veil::new(&shared.masking, way, server, session, shared.config.audit.max_body)
+    }
+}
