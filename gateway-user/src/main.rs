@@ -15,7 +15,9 @@ mod ca;
 mod definitions;
 mod doctor;
 mod login;
+mod masks;
 mod policies;
+mod records;
 mod service;
 
 /// Many small blocks and read buffers of 16 KiB come and go with each call: that is what it is good at.
@@ -126,6 +128,9 @@ enum Command {
     /// Check and try policies, and tell why calls were decided as they were
     #[command(subcommand, after_help = policies::EXAMPLES)]
     Policy(policies::Policy),
+    /// Try masks on a message, and tell what they cover
+    #[command(subcommand, after_help = masks::EXAMPLES)]
+    Mask(masks::Mask),
     /// Read and check the audit log
     #[command(subcommand, after_help = AUDIT_EXAMPLES)]
     Audit(Audit),
@@ -269,6 +274,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ca(command) => return ca::run(command),
         Command::Tools(command) => return definitions::run(command),
         Command::Policy(command) => return policies::run(command),
+        Command::Mask(command) => return masks::run(command),
         Command::Audit(Audit::Tail { config: file, dir, last, follow, server, method, json }) => {
             let dir = match dir {
                 Some(dir) => dir,

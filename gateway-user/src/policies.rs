@@ -14,7 +14,7 @@ use crate::{ConfigFile, load, login::table, say};
 
 mod cases;
 mod explain;
-mod records;
+mod in_force;
 mod what_if;
 
 pub(crate) const EXAMPLES: &str = "\

@@ -1,6 +1,6 @@
 //! `policy explain`: why a recorded call was decided as it was.
 
-use std::{ops::ControlFlow, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Context;
 use gateway_user::{
@@ -13,8 +13,8 @@ use gateway_user::{
 };
 use serde_json::{Value, json};
 
-use super::{LogDir, Policies, cases::told, records};
-use crate::say;
+use super::{LogDir, Policies, cases::told, in_force};
+use crate::{records, say};
 
 /// A call, as found in the log.
 struct Found {
@@ -40,26 +40,16 @@ pub(super) fn run(record: &str, policies: &Policies, log: &LogDir, json: bool) -
 }
 
 fn find(record: &str, dir: &Path) -> anyhow::Result<Found> {
-    let (log, seq) = record.rsplit_once('/').map_or((None, record), |(log, seq)| (Some(log), seq));
-    let seq: u64 = seq.parse().with_context(|| format!("{record} names no record: expected its number, or <log id>/<number>"))?;
-    let mut segments = records::segments(dir)?;
-    segments.retain(|segment| segment.first <= seq);
-    let last = segments.last().with_context(|| format!("record {seq} is not in {}: its oldest segment begins later", dir.display()))?;
-    let mut found = None;
-    records::each(last, |line| {
-        if line.head.seq != seq {
-            return Ok(ControlFlow::Continue(()));
-        }
-        let of = line.head.log;
-        anyhow::ensure!(log.is_none_or(|log| log == of), "{} holds the log {of}, not {}", dir.display(), log.unwrap_or_default());
+    let (log, seq, at, call) = records::find(record, dir, |line| {
+        let seq = line.head.seq;
         let body = line.body.with_context(|| format!("record {seq} has no body any more"))?;
         let call = Recorded::read(body).with_context(|| format!("record {seq}"))?;
         let call = call.with_context(|| format!("record {seq} ({}) is of nothing that policies decided", line.head.kind))?;
-        found = Some((of.to_owned(), line.head.at.to_owned(), call));
-        Ok(ControlFlow::Break(()))
+        Ok((line.head.log.to_owned(), seq, line.head.at.to_owned(), call))
     })?;
-    let (log, at, call) = found.with_context(|| format!("record {seq} is not in {}", dir.display()))?;
-    let then = records::sources(&segments, &call.decided.set)?.and_then(|sources| PolicySet::from_sources(sources).ok());
+    let mut segments = records::segments(dir)?;
+    segments.retain(|segment| segment.first <= seq);
+    let then = in_force::sources(&segments, &call.decided.set)?.and_then(|sources| PolicySet::from_sources(sources).ok());
     Ok(Found { log, seq, at, call, then })
 }
 
@@ -99,7 +89,7 @@ fn for_people(found: &Found, today: &PolicySet, again: &Again) -> String {
         decided.reason,
     );
     if arguments.is_none() {
-        out.push_str("  The arguments are not all on record: `audit.max_body` cut the call.\n");
+        out.push_str("  The arguments are not all on record: some are masked, or `audit.max_body` cut the call.\n");
     }
     out.push_str(&format!("\nThe set then, {}:\n", decided.set));
     match &found.then {

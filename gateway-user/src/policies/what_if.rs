@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow, path::Path, process::ExitCode};
 
-use anyhow::Context;
 use gateway_user::{
     audit::{Kind, tail::shown},
     policy::{
@@ -10,11 +9,10 @@ use gateway_user::{
         recorded::{Again, Recorded},
     },
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::json;
 
-use super::records;
-use crate::{login::table, say};
+use crate::{login::table, records, say};
 
 /// Calls that would come out alike.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +41,7 @@ struct Unknowable {
 
 /// Decides each call of the log since then again.
 pub(super) fn run(set: &PolicySet, log: &Path, since: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
-    let since = since.map(moment).transpose()?;
+    let since = since.map(records::moment).transpose()?;
     let (mut groups, mut unknowable, mut calls) = (BTreeMap::<Group, Counted>::new(), Unknowable::default(), 0_u64);
     for segment in records::segments(log)? {
         records::each(&segment, |line| {
@@ -126,16 +124,4 @@ fn for_people(calls: u64, groups: &BTreeMap<Group, Counted>, unknowable: &Unknow
         }
     }
     out
-}
-
-/// `7d`, or a time.
-fn moment(text: &str) -> anyhow::Result<Timestamp> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let ago = [("m", 60), ("h", 3600), ("d", 86_400)].into_iter().find_map(|(unit, seconds)| {
-        let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
-        Timestamp::now().checked_sub(SignedDuration::from_secs(number.checked_mul(seconds)?)).ok()
-    });
-    ago.with_context(|| format!("--since {text}: expected `12h`, `7d` or a time such as 2026-11-01T00:00:00Z"))
 }
