@@ -66,6 +66,8 @@ fn every_step_holds_and_nothing_is_left_behind() -> Result {
         "✓ ada is logged in",
         "✓ and he may not write: no policy permits it",
         "✓ bob may read, with a key that he does not have",
+        "✓ ada sees the patient's number, and bob the end of it",
+        "✓ no record has more of it",
         "✓ and each is ada's or bob's on record",
         "✓ the key that the server demands is neither in the log nor in what the gateway says",
         "curl: (7) ",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use gateway_tests::{Browser, User, wait::wait_for};
+use gateway_tests::{Browser, Launch, User, wait::wait_for};
 use serde_json::{Value, json};
 
 use crate::{
@@ -22,7 +22,7 @@ pub(crate) fn log_in(scene: &Scene, page: &mut Page) -> anyhow::Result<()> {
     page.step("Two people log in, each once")?;
     page.say(
         "A policy, in Cedar, lets the group staff read at the clinic, and the group dba do all. At the identity provider, ada is in dba and \
-         staff, and bob is in staff. Nobody's call is refused; a client that can would now get a token by itself.",
+         staff, and bob is in staff. A mask hides the column ssn from whoever is not in dba, and from every record. Nobody's call is refused; a client that can would now get a token by itself.",
     )?;
     refused(scene, page, None, READ, "identity", "nobody is refused, and told what to do")?;
     page.say("So ada logs in, with a code that she types in a browser on any device. The demo's browser is a scripted one.")?;
@@ -31,11 +31,13 @@ pub(crate) fn log_in(scene: &Scene, page: &mut Page) -> anyhow::Result<()> {
         return Ok(page.say("Without root there is one Unix user here, and so one person at a time: bob is not shown.")?);
     };
     person(scene, page, "bob", Some(bob))?;
-    page.command("curl …", &format!("{}: {}; as uid {}", READ.0, READ.1, bob.uid))?;
-    let read = scene.captured(tool(scene, READ)?.launch()).user(bob).run(LIMIT)?;
-    let rows = answer(&read.stdout)?["result"]["structuredContent"]["rows"].clone();
-    page.output(&rows.to_string())?;
-    page.hold(rows.is_array(), "bob may read, with a key that he does not have: the gateway puts it in", || read.stdout.clone())?;
+    let number = number_for(page, "ada", scene.client(tool(scene, READ)?.launch()))?;
+    let shown = number_for(page, "bob", scene.captured(tool(scene, READ)?.launch()).user(bob))?;
+    page.hold(true, "bob may read, with a key that he does not have: the gateway puts it in", String::new)?;
+    let is_masked = shown.contains('*') && shown.ends_with(&number[number.len() - 4..]) && !number.contains('*');
+    page.hold(is_masked, "ada sees the patient's number, and bob the end of it, by whatever name it is asked for", || shown.clone())?;
+    let grep = Launch::new("grep").args(["-rc", "-e", &number]).arg(scene.gateway.audit_dir()).run(LIMIT)?;
+    page.hold(grep.code() == Some(1), "no record has more of it, not of ada's call either", || grep.stdout.clone())?;
     refused(scene, page, Some(bob), WRITE, "policy", "and he may not write: no policy permits it, and that is on record")?;
     directly(scene, page)
 }
@@ -60,11 +62,20 @@ fn person(scene: &Scene, page: &Page, name: &str, user: Option<User>) -> anyhow:
 /// A tool and its SQL.
 type Asked = (&'static str, &'static str);
 
-const READ: Asked = ("query", "SELECT 1 AS one");
+const READ: Asked = ("query", "SELECT ssn AS number FROM patients WHERE id = 1");
 const WRITE: Asked = ("execute", "DELETE FROM visits WHERE id = 1");
 
 fn tool(scene: &Scene, (tool, sql): Asked) -> anyhow::Result<Curl> {
     Ok(Curl::tool(&scene.url()?, 1, tool, &json!({ "sql": sql })))
+}
+
+/// What somebody gets of the patient's number.
+fn number_for(page: &Page, name: &str, call: Launch) -> anyhow::Result<String> {
+    page.command("curl …", &format!("{}: {}; as {name}", READ.0, READ.1))?;
+    let read = call.run(LIMIT)?;
+    let rows = answer(&read.stdout)?["result"]["structuredContent"]["rows"].clone();
+    page.output(&rows.to_string())?;
+    rows[0]["number"].as_str().map(str::to_owned).with_context(|| format!("no rows came: {}", read.stdout))
 }
 
 /// Past the gateway, where nothing is captured, the server lets nobody in.

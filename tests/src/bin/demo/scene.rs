@@ -35,6 +35,15 @@ pub(crate) struct Scene {
     pub(crate) files: tempfile::TempDir,
 }
 
+/// Whoever is not in dba sees the end of a patient's number, and no record has more.
+const MASKS: &str = r#"
+[[mask]]
+name = "ssn"
+columns = ["ssn"]
+how = "partial"
+unless = ['principal in Group::"dba"']
+"#;
+
 /// Who may do what at the clinic.
 pub(crate) const POLICIES: &str = r#"@id("staff-read")
 permit(principal in Group::"staff", action == Action::"tools/call", resource in Server::"clinic")
@@ -98,7 +107,7 @@ impl Scene {
                  root nor eBPF for that. What follows is the same for both ways in.",
             )?;
             // One user for gateway and clients: which process calls is then to be seen without a capability.
-            let setup = Gateway::at_an_endpoint().server(server).policies(POLICIES).identity(&identity);
+            let setup = Gateway::at_an_endpoint().server(server).policies(POLICIES).section(MASKS).identity(&identity);
             let mut gateway = setup.program(program).unprivileged().prepare()?;
             traces.note("configuration, audit log", gateway.config().parent().unwrap_or(gateway.config()));
             run(page, &mut gateway)?;
@@ -112,7 +121,7 @@ impl Scene {
             "The guard is root, loads kernel programs (eBPF) and ends. Here they watch one cgroup, the demo's own; on an agent host they \
              watch the whole host. The gateway needs no root.",
         )?;
-        let setup = Gateway::over(&cgroup).server(server).policies(POLICIES).identity(&identity);
+        let setup = Gateway::over(&cgroup).server(server).policies(POLICIES).section(MASKS).identity(&identity);
         let mut gateway = setup.program(program).prepare()?;
         traces.note("configuration, audit log", gateway.config().parent().unwrap_or(gateway.config()));
         traces.note("kernel programs", pins(gateway.config())?);
