@@ -87,7 +87,7 @@ impl Places {
                     }
                     from = found.start() + 1;
                 }
-                memmem::find(raw, KELVIN.as_bytes()).is_none()
+                !words.iter().any(|word| word.contains('k')) || memmem::find(raw, KELVIN.as_bytes()).is_none()
             }
         }
     }

@@ -44,6 +44,16 @@ pub enum How {
     Format,
 }
 
+/// The first of the rules that select a value. No iterator: one over an array of four made the walk wait for its own stores.
+#[inline(always)]
+pub(crate) fn first([one, two, three, four]: [Option<usize>; 4]) -> Option<usize> {
+    let earlier = |one: Option<usize>, other: Option<usize>| match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    };
+    earlier(earlier(one, two), earlier(three, four))
+}
+
 /// A rule that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleError {

@@ -12,7 +12,7 @@ use crate::outcome::Failure;
 use crate::parts::Parts;
 use crate::pass::{Pass, Stands};
 use crate::path::Selected;
-use crate::rule::How;
+use crate::rule::{How, first};
 use crate::tables::{self, Cells};
 use crate::trail::{Step, Trail};
 
@@ -80,16 +80,6 @@ struct Walk<'w, 'p> {
     tokens: &'w [Token],
     hits: Hits,
     cells: Cells,
-}
-
-/// The first of the rules that select a value.
-#[inline(always)]
-fn first([one, two, three, four]: [Option<usize>; 4]) -> Option<usize> {
-    let earlier = |one: Option<usize>, other: Option<usize>| match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        _ => one.or(other),
-    };
-    earlier(earlier(one, two), earlier(three, four))
 }
 
 /// A value that goes: the parent knows which bytes go with it.

@@ -57,7 +57,7 @@ impl Words {
     #[inline(always)]
     pub(super) fn may_be(&self, last: u32) -> bool {
         let hash = hash(last);
-        self.hashes[hash / 64 & 511] >> (hash % 64) & 1 != 0
+        (self.hashes[(hash / 64) & 511] >> (hash % 64)) & 1 != 0
     }
 
     /// What the word that ends here tells of.

@@ -130,3 +130,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn encoded_values_are_found_wherever_they_begin() {
+    let masker = masker(vec![rule(How::Redact, kinds(Wanted::all()))]);
+    let base64 = STANDARD.encode("mail ada@example.com");
+    for encoded in [base64.as_str(), "ada\\u0040example.com", "ada%40example.com"] {
+        for before in 0..140 {
+            let body = format!(r#"{{"result":{{"x":"{} {encoded} and more of it, to the end of a block at least"}}}}"#, ".".repeat(before));
+            let (masked, marks) = message(&masker, &body).unwrap();
+            assert!(marks.len() == 1 && !masked.contains(encoded), "{before}: {masked}");
+        }
+    }
+}
