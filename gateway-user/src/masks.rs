@@ -52,7 +52,7 @@ pub(crate) enum Mask {
 /// What is masked, for whom, and by which rules.
 #[derive(Args)]
 pub(crate) struct Try {
-    /// A configuration, or a file that has nothing but [[mask]], [[detector]] and [masking]
+    /// A configuration, or a file that has nothing but its tables `mask`, `detector` and `masking`
     #[arg(long, value_name = "FILE")]
     rules: PathBuf,
     /// Whose view
