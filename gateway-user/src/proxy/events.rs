@@ -225,7 +225,7 @@ impl Connection {
                 Message::Response(Response { id: Some(id), .. }) => {
                     let open = flight.open.iter().find(|call| call.id == *id).map(|call| call.masks.clone());
                     let known = open.or_else(|| self.worker.shared.sessions.masks(&flight.session, id));
-                    vec![known.unwrap_or_else(|| self.masks_of_anything())]
+                    vec![known.unwrap_or_else(|| self.masks_of_an_answer())]
                 }
                 _ => flight.masks.clone(),
             };

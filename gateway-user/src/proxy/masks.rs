@@ -15,9 +15,10 @@ const UNFOLLOWED: &str =
 
 /// The masks of one call, in both directions.
 pub(super) struct CallMasks {
-    plan: Arc<Plan>,
-    /// The same with rules of columns that look for every kind.
-    wide: Arc<Plan>,
+    up: Arc<Plan>,
+    down: Arc<Plan>,
+    /// As `down`, with rules of columns that look for every kind: for an answer that has a column and does not name it.
+    nameless: Arc<Plan>,
     /// What the call's query names the columns of its answer, for each reader.
     record: Followed,
     client: Followed,
@@ -26,12 +27,9 @@ pub(super) struct CallMasks {
 }
 
 impl CallMasks {
-    fn of(plan: Arc<Plan>) -> Arc<Self> {
-        CallMasks::following(plan.clone(), plan, Followed::default(), Followed::default())
-    }
-
-    fn following(plan: Arc<Plan>, wide: Arc<Plan>, record: Followed, client: Followed) -> Arc<Self> {
-        Arc::new(CallMasks { plan, wide, record, client, none: Followed::default() })
+    fn of(up: Arc<Plan>, down: Arc<Plan>) -> Self {
+        let none = Followed::default;
+        CallMasks { up, nameless: down.clone(), down, record: none(), client: none(), none: none() }
     }
 }
 
@@ -45,8 +43,8 @@ pub(super) struct Applied<'a> {
 }
 
 impl<'a> Applied<'a> {
-    fn new(side: &'a Side, followed: &'a Followed, wide: &'a Side) -> Self {
-        Applied { side, followed, nameless: followed.carries().then_some(wide) }
+    fn down(side: &'a Side, followed: &'a Followed, nameless: &'a Side) -> Self {
+        Applied { side, followed, nameless: followed.carries().then_some(nameless) }
     }
 }
 
@@ -59,8 +57,8 @@ pub(super) enum Way<'a> {
 
 impl<'a> Way<'a> {
     pub(super) fn record(self) -> Vec<Applied<'a>> {
-        let up = |masks: &'a Arc<CallMasks>| Applied::new(&masks.plan.up.record, &masks.none, &masks.wide.up.record);
-        let down = |masks: &'a Arc<CallMasks>| Applied::new(&masks.plan.down.record, &masks.record, &masks.wide.down.record);
+        let up = |masks: &'a Arc<CallMasks>| Applied { side: &masks.up.up.record, followed: &masks.none, nameless: None };
+        let down = |masks: &'a Arc<CallMasks>| Applied::down(&masks.down.down.record, &masks.record, &masks.nameless.down.record);
         match self {
             Way::Up(masks) => masks.iter().map(up).collect(),
             Way::Down(masks) => masks.iter().map(down).collect(),
@@ -68,8 +66,8 @@ impl<'a> Way<'a> {
     }
 
     pub(super) fn reader(self) -> (&'static str, Vec<Applied<'a>>) {
-        let up = |masks: &'a Arc<CallMasks>| Applied::new(&masks.plan.up.reader, &masks.none, &masks.wide.up.reader);
-        let down = |masks: &'a Arc<CallMasks>| Applied::new(&masks.plan.down.reader, &masks.client, &masks.wide.down.reader);
+        let up = |masks: &'a Arc<CallMasks>| Applied { side: &masks.up.up.reader, followed: &masks.none, nameless: None };
+        let down = |masks: &'a Arc<CallMasks>| Applied::down(&masks.down.down.reader, &masks.client, &masks.nameless.down.reader);
         match self {
             Way::Up(masks) => ("server", masks.iter().map(up).collect()),
             Way::Down(masks) => ("client", masks.iter().map(down).collect()),
@@ -80,9 +78,16 @@ impl<'a> Way<'a> {
 impl Connection {
     /// The masks of what belongs to no call that is known: all that could be for it.
     pub(super) fn masks_of_anything(&self) -> Arc<CallMasks> {
+        let plan = self.worker.shared.masking.plan(&self.about(None, None));
+        CallMasks::of(plan.clone(), plan).into()
+    }
+
+    /// The masks of an answer to a call that is not known any more, nor what its query called its columns.
+    pub(super) fn masks_of_an_answer(&self) -> Arc<CallMasks> {
         let masking = &self.worker.shared.masking;
         let plan = masking.plan(&self.about(None, None));
-        CallMasks::of(masking.widened(&plan))
+        let down = masking.widened(&plan);
+        CallMasks::of(plan, down).into()
     }
 
     /// The masks of the messages of a POST, each once, and those of each message in its order.
@@ -102,17 +107,16 @@ impl Connection {
         };
         let plan = masking.plan(&self.about(Some(method), tool));
         let (record, client) = (plan.down.record.follow(body), plan.down.reader.follow(body));
-        let Some(why) = record.unfollowed().or(client.unfollowed()).map(str::to_owned) else {
-            let wide = if record.carries() || client.carries() { masking.widened(&plan) } else { plan.clone() };
-            return Ok(CallMasks::following(plan, wide, record, client));
-        };
-        if let Some(rule) = &plan.refuses_unfollowed {
+        let unfollowed = record.unfollowed().or(client.unfollowed());
+        if let (Some(why), Some(rule)) = (unfollowed, &plan.refuses_unfollowed) {
             let message =
                 format!("columns of the answer are masked by the rule `{rule}`, and it cannot be told what they would be called: {why}");
             return Err(Refusal::client(403, "masking", message, UNFOLLOWED));
         }
-        let wide = masking.widened(&plan);
-        Ok(CallMasks::following(wide.clone(), wide, record, client))
+        let is_told = unfollowed.is_none();
+        let nameless = if is_told && !record.carries() && !client.carries() { plan.clone() } else { masking.widened(&plan) };
+        let down = if is_told { plan.clone() } else { nameless.clone() };
+        Ok(CallMasks { nameless, record, client, ..CallMasks::of(plan, down) }.into())
     }
 
     fn about<'a>(&'a self, method: Option<&'a str>, tool: Option<&'a str>) -> About<'a> {

@@ -204,6 +204,23 @@ fn an_answer_that_does_not_name_the_column_is_masked_by_what_its_values_are() ->
 }
 
 #[test]
+fn rules_of_columns_hide_no_more_than_columns_of_what_is_asked() -> Result {
+    let scene = Scene::masking(&COLUMNS.replace("on = \"response\"", "on = \"both\""))?;
+    let mut bob = scene.caller("bob")?;
+    bob.call("query", &json!({ "sql": "EXECUTE prepared('ssn')", "note": "to ada@example.com" }))?;
+    let record = scene.latest()?;
+    let host = bob.host.clone();
+    let headers = record.body()["http"]["headers"].to_string();
+    assert!(headers.contains(&host), "an address is no column: {headers}");
+    assert_eq!(record.body()["payload"]["json"]["params"]["arguments"]["note"], "to ada@example.com");
+    bob.wire.send(gateway_tests::http::request_to(&host, "PUT", "/vault", "", b""))?;
+    bob.wire.message()?;
+    let refused = scene.gateway.record("the refusal", |record| record.kind() == "refused")?;
+    assert!(refused.body()["http"]["headers"].to_string().contains(&host), "{}", refused.body());
+    Ok(())
+}
+
+#[test]
 fn a_query_that_cannot_be_followed_is_refused_where_a_rule_says_so() -> Result {
     let scene = Scene::masking(&COLUMNS.replace("[[mask]]", "[[mask]]\nunfollowed = \"refuse\""))?;
     let mut bob = scene.caller("bob")?;
