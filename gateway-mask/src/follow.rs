@@ -40,7 +40,7 @@ impl Followed {
         let unread = || Followed { unfollowed: Some("the request is not JSON".to_owned()), ..Followed::default() };
         let Ok(text) = std::str::from_utf8(request) else { return unread() };
         let Ok(tape) = Tape::read(text) else { return unread() };
-        let mut more = Vec::new();
+        let (mut more, mut positions) = (Vec::new(), Vec::new());
         let (mut unfollowed, mut carries) = (None, false);
         for token in tape.tokens().iter().filter(|token| token.kind == Type::String) {
             let decoded = unescape(text.get(token.start() + 1..token.end() - 1).unwrap_or_default());
@@ -50,10 +50,11 @@ impl Followed {
                     let renamed = sql::renamed(decoded.text(), &names);
                     more.extend(renamed.names.into_iter().map(|name| (name, rule)));
                     carries |= renamed.carries;
+                    positions.extend(renamed.positions.into_iter().map(|at| (at, rule)));
                     unfollowed = unfollowed.or(renamed.unfollowed);
                 }
             }
         }
-        Followed { columns: Places::new(more), carries, unfollowed }
+        Followed { columns: Places::new(more).with_positions(positions), carries, unfollowed }
     }
 }

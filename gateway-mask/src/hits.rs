@@ -37,7 +37,8 @@ impl Hits {
         // Several ascending rows one after the other, which this sort is made for.
         at.sort();
         at.dedup();
-        Hits { at, everywhere: !told, last: Cell::new(0) }
+        // Where columns have no names, any row may be one of theirs.
+        Hits { at, everywhere: !told || !followed.positions().is_empty(), last: Cell::new(0) }
     }
 
     /// Those of a part of the text, such as a string without escapes: as they would be found in it, or more.

@@ -37,6 +37,6 @@ pub use masker::Masker;
 pub use name::Names;
 pub use outcome::{Controls, Failure, Form, Keys, Mac, Mark, Masked};
 pub use rule::{How, Rule, RuleError, What};
-pub use sql::{Renamed, renamed};
+pub use sql::{Positions, Renamed, renamed};
 pub use table::{Cell, Quoting, cells};
 pub use window::{Passed, Window};

@@ -5,6 +5,7 @@ use aho_corasick::packed::{Config, Searcher};
 use memchr::memmem;
 
 use crate::name::Names;
+use crate::sql::Positions;
 
 /// Names with their rules, in the order of the rules.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub(crate) struct Places {
     names: Names,
     rules: Vec<usize>,
     search: Search,
+    /// Columns of rows without names, each with its rule.
+    positions: Vec<(Positions, usize)>,
 }
 
 /// How the bytes near which a name may stand are found.
@@ -40,11 +43,20 @@ impl Places {
         let (spelt, rules): (Vec<_>, Vec<_>) = names.into_iter().filter(|(name, _)| !Names::new(&[name]).is_empty()).unzip();
         let names = Names::new(&spelt);
         let search = Search::new(&names);
-        Places { spelt, names, rules, search }
+        Places { spelt, names, rules, search, positions: Vec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// The same, with columns by where they stand in rows without names.
+    pub(crate) fn with_positions(self, positions: Vec<(Positions, usize)>) -> Places {
+        Places { positions, ..self }
+    }
+
+    pub(crate) fn positions(&self) -> &[(Positions, usize)] {
+        &self.positions
     }
 
     pub(crate) fn names(&self) -> &Names {

@@ -6,6 +6,7 @@ use crate::hits::Hits;
 use crate::json::{Token, Type, unescape};
 use crate::outcome::Failure;
 use crate::pass::Pass;
+use crate::sql::Positions;
 use crate::trail::Trail;
 
 /// What the header of a table says of a value. By its token.
@@ -69,7 +70,10 @@ impl Search<'_, '_> {
                 }
                 match token.kind {
                     Type::Object => self.pair(at),
-                    _ => self.header(at)?,
+                    _ => {
+                        self.header(at)?;
+                        self.nameless(at)?;
+                    }
                 }
                 self.open.push(at);
             }
@@ -131,6 +135,33 @@ impl Search<'_, '_> {
             // The nearest ones: those further away are other tables.
             if self.cells.len() > known {
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    /// An array of rows without names, whose columns the query tells by where they stand.
+    fn nameless(&mut self, array: usize) -> Result<(), Failure> {
+        let positions = self.pass.followed.positions();
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let items = self.items(array);
+        self.spend(items.len())?;
+        let rows: Vec<Vec<usize>> = items.iter().filter_map(|item| self.as_row(*item)).map(|row| self.items(row)).collect();
+        if rows.is_empty() || rows.len() < items.len() {
+            return Ok(());
+        }
+        for (Positions { width, at }, rule) in positions {
+            let names = |row: &Vec<usize>| {
+                at.iter().any(|at| self.tokens[row[*at]].kind == Type::String && self.pass.column(&self.string(row[*at])).is_some())
+            };
+            // Below a row of names it is told by those.
+            if rows.iter().any(|row| row.len() != *width) || rows.first().is_some_and(names) {
+                continue;
+            }
+            for item in rows.iter().flat_map(|row| at.iter().map(|at| row[*at])) {
+                self.cells.entry(item).or_insert_with(|| Cell { rule: Some(*rule), name: None });
             }
         }
         Ok(())

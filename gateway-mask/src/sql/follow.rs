@@ -10,6 +10,7 @@ use sqlparser::ast::{
     WildcardAdditionalOptions, With,
 };
 
+use super::Positions;
 use super::relation::{Column, Columns, Relation, Rest, last, same};
 use crate::Names;
 
@@ -34,13 +35,26 @@ pub(super) struct Follow<'n> {
     pub(super) found: BTreeSet<String>,
     /// Whether a column of a result surely does.
     pub(super) carries: bool,
+    /// Where in a row such columns stand.
+    pub(super) positions: BTreeSet<Positions>,
     pub(super) unfollowed: Option<String>,
 }
 
 impl<'n> Follow<'n> {
     pub(super) fn new(names: &'n Names, items: HashMap<String, String>) -> Follow<'n> {
         let (scopes, tables, made) = (Vec::new(), Vec::new(), Vec::new());
-        Follow { names, items, scopes, tables, made, queries: 0, found: BTreeSet::new(), carries: false, unfollowed: None }
+        Follow {
+            names,
+            items,
+            scopes,
+            tables,
+            made,
+            queries: 0,
+            found: BTreeSet::new(),
+            carries: false,
+            positions: BTreeSet::new(),
+            unfollowed: None,
+        }
     }
 
     pub(super) fn give_up(&mut self, why: &str) {

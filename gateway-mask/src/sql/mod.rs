@@ -38,8 +38,19 @@ pub struct Renamed {
     pub names: Vec<String>,
     /// Whether a column of the result surely carries one, under any name.
     pub carries: bool,
+    /// Where in a row those that do stand, and how many columns it has: for rows whose columns have no names.
+    pub positions: Vec<Positions>,
     /// Why it cannot be told which columns of the result carry one, for people.
     pub unfollowed: Option<String>,
+}
+
+/// Some columns of a result, by where they stand.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Positions {
+    /// Columns of the result.
+    pub width: usize,
+    /// From 0.
+    pub at: Vec<usize>,
 }
 
 /// Which columns of the result of `sql` carry the value of one of these columns under another name.
@@ -69,6 +80,7 @@ pub fn renamed(sql: &str, names: &Names) -> Renamed {
 fn read(sql: &str, names: &Names) -> Result<Option<Renamed>, &'static str> {
     let mut found = BTreeSet::new();
     let mut why = None;
+    let mut positions = BTreeSet::new();
     let (mut is_read, mut carries) = (false, false);
     let dialects: [&dyn Dialect; 5] = [&PostgreSqlDialect {}, &MySqlDialect {}, &MsSqlDialect {}, &SQLiteDialect {}, &GenericDialect {}];
     for dialect in dialects {
@@ -84,11 +96,13 @@ fn read(sql: &str, names: &Names) -> Result<Option<Renamed>, &'static str> {
             let mut follow = Follow::new(names, text::items(&tokens));
             statements.iter().for_each(|statement| follow.statement(statement));
             found.extend(follow.found);
+            positions.extend(follow.positions);
             carries |= follow.carries;
             why = why.take().or(follow.unfollowed);
         });
     }
-    Ok(is_read.then(|| Renamed { names: found.into_iter().collect(), carries, unfollowed: why }))
+    let (names, positions) = (found.into_iter().collect(), positions.into_iter().collect());
+    Ok(is_read.then_some(Renamed { names, carries, positions, unfollowed: why }))
 }
 
 fn statements(dialect: &dyn Dialect, sql: &str) -> Option<Vec<Statement>> {

@@ -62,6 +62,23 @@ fn a_column_that_sql_renames_is_followed_into_the_answer() {
 }
 
 #[test]
+fn a_column_without_a_name_is_told_by_where_the_query_puts_it() {
+    let masker = masker(vec![rule(REDACT, columns(&["note"]))]);
+    let followed =
+        masker.follow(br#"{"method":"tools/call","params":{"name":"query","arguments":{"sql":"select id, upper(note) from p"}}}"#);
+    let text = r#"[[1,"b"],[2,"c"]]"#;
+    let given =
+        format!(r#"{{"result":{{"rows":[[1,"b"],[2,"c"]],"other":[["x","y","z"]],"content":[{{"type":"text","text":{text:?}}}]}}}}"#);
+    let masked = form(&masker, given.as_bytes(), Form::Message(&followed)).unwrap().0;
+    let mask = |text: &str| text.replace(r#""b""#, r#""[masked: private]""#).replace(r#""c""#, r#""[masked: private]""#);
+    let expected = mask(&given).replace(&format!("{text:?}"), &format!("{:?}", mask(text)));
+    assert_eq!(masked, expected);
+    // Where the rows have names, those tell.
+    let named = r#"{"result":{"rows":[["id","note"],[1,"b"]]}}"#;
+    assert_eq!(form(&masker, named.as_bytes(), Form::Message(&followed)).unwrap().0, mask(named));
+}
+
+#[test]
 fn base64_is_written_again_in_its_own_alphabet_and_padding() {
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};

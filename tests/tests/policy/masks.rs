@@ -189,8 +189,11 @@ fn a_column_is_followed_through_the_query() -> Result {
 }
 
 #[test]
-fn an_answer_that_does_not_name_the_column_is_masked_by_what_its_values_are() -> Result {
+fn an_answer_that_does_not_name_the_column_is_masked_by_where_it_stands_or_what_it_is() -> Result {
     let scene = Scene::masking(COLUMNS)?;
+    scene.answers(|call| result(call, &json!({ "content": [{ "type": "text", "text": format!("Ada has {SSN}") }] })));
+    let told = text_of(&mut scene.caller("bob")?, "query", &json!({ "sql": "select name, ssn from patients" }))?;
+    assert!(!told.contains(SSN) && told.contains("Ada has"), "{told}");
     scene.answers(|call| result(call, &json!({ "structuredContent": { "rows": [["Ada", SSN], ["Bela", OTHER_SSN]] } })));
     let mut bob = scene.caller("bob")?;
     let answered = text_of(&mut bob, "query", &json!({ "sql": "select name, ssn from patients" }))?;

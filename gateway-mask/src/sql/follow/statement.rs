@@ -8,7 +8,10 @@ use sqlparser::ast::{
 };
 
 use super::{
-    super::relation::{Columns, Relation, Rest, last},
+    super::{
+        Positions,
+        relation::{Columns, Relation, Rest, last},
+    },
     Follow,
 };
 
@@ -72,6 +75,10 @@ impl Follow<'_> {
     fn result(&mut self, columns: Columns) {
         if columns.rest == Rest::Any {
             self.give_up("the SQL gives all columns of a function that reads a masked column");
+        }
+        let at: Vec<usize> = columns.known.iter().enumerate().filter(|(_, column)| column.carries).map(|(at, _)| at).collect();
+        if !at.is_empty() && columns.rest == Rest::None {
+            self.positions.insert(Positions { width: columns.known.len(), at });
         }
         for column in columns.known.into_iter().filter(|column| column.carries) {
             self.carries = true;
