@@ -33,6 +33,8 @@ const ALL: &[&str] = &[
     "gateway-os",
     "gateway-sync",
     "gateway-busy",
+    "gateway-unmasked",
+    "gateway-all-masks",
     "endpoint",
     "nginx",
     "haproxy",
