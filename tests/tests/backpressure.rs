@@ -208,7 +208,8 @@ fn a_large_answer_waits_for_a_slow_client_within_bounds() -> Result {
     // Its record is written before the last bytes leave, and the client has read nothing yet.
     let answer = gateway.record("the answer", |record| record.kind() == "answer")?;
     let more = gateway.memory()?.saturating_sub(base);
-    assert!(more < 64 * MIB, "the gateway took {more} bytes for an answer of 10 MiB");
+    // The answer as it came, its text as it is meant, and where in it values may stand: masks look at all of it.
+    assert!(more < 128 * MIB, "the gateway took {more} bytes for an answer of 10 MiB");
     let size = answer.body()["payload"]["size"].as_u64().unwrap_or(0);
     assert!(size > 10 * MIB, "{size}");
     assert_eq!(answer.body()["payload"]["truncated"], json!(true), "the record keeps a part, the size and the hash");
