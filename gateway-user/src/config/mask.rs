@@ -100,10 +100,12 @@ pub(super) fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>, servers: 
     let secrets = section.choice(faults, "secrets", &[("hide", true), ("record", false)]);
     section.finish(faults);
     let detectors: Vec<Own> = top.tables(faults, "detector").into_iter().map(|section| detector(section, faults)).collect();
-    // Where they cannot be made, that is a fault of a detector's own already.
-    let made = Detectors::new(detectors.clone()).ok().map(Arc::new);
+    let sections = top.tables(faults, "mask");
+    // Only for rules: they take a while, and every command reads the configuration. Where they cannot be made, that is a fault of a
+    // detector's own already.
+    let made = if sections.is_empty() { None } else { Detectors::new(detectors.clone()).ok().map(Arc::new) };
     let mut rules: Vec<MaskRule> = Vec::new();
-    for section in top.tables(faults, "mask") {
+    for section in sections {
         let default_name = format!("mask-{}", rules.len() + 1);
         let span = section.span_of("name");
         let rule = rule(section, faults, servers, &detectors, default_name, made.as_ref());
