@@ -39,7 +39,7 @@ impl Pass<'_> {
         for (start, end) in gaps {
             let gap = text.get(start..end).unwrap_or_default();
             let from = picks.len();
-            self.kinds(gap, stands, &mut picks);
+            self.kinds(gap, stands.name, &mut picks);
             self.members(gap, &mut picks);
             self.base64(gap, stands, &mut picks)?;
             self.percent(gap, stands, &mut picks)?;
@@ -62,7 +62,7 @@ impl Pass<'_> {
         let stands = Stands { trail: &Trail::ROOT, name: None, hot: false, copy: false };
         let mut picks = Vec::new();
         if !quiet {
-            self.kinds(text, stands, &mut picks);
+            self.kinds(text, stands.name, &mut picks);
             picks.retain(|pick| pick.start < end && start < pick.end);
             for pick in &mut picks {
                 (pick.start, pick.end) = (pick.start.max(start) - start, pick.end.min(end) - start);
@@ -188,8 +188,9 @@ impl Pass<'_> {
         }
     }
 
-    fn kinds(&self, text: &str, stands: Stands<'_>, picks: &mut Vec<Pick>) {
-        picks.extend(self.masker.found(text, stands.name).into_iter().map(|(hit, rule)| Pick {
+    /// What detectors find in a text, which stands under this name.
+    pub(crate) fn kinds(&self, text: &str, name: Option<&str>, picks: &mut Vec<Pick>) {
+        picks.extend(self.masker.found(text, name).into_iter().map(|(hit, rule)| Pick {
             start: hit.start,
             end: hit.end,
             rule,

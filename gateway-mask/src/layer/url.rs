@@ -12,14 +12,7 @@ impl Pass<'_> {
         let trail = &trail.then(Step::Layer("url"));
         let mut picks = Vec::new();
         // As it stands: `user:password@`, hosts, and whatever is not encoded.
-        picks.extend(self.masker.found(url, None).into_iter().map(|(hit, rule)| Pick {
-            start: hit.start,
-            end: hit.end,
-            rule,
-            found: Some(hit.what),
-            cell: None,
-            inside: None,
-        }));
+        self.kinds(url, None, &mut picks);
         let path = url.find(['?', '#']).unwrap_or(url.len());
         let mut start = 0;
         for segment in url.get(..path).unwrap_or_default().split(['/', ';', '@', ':']) {
