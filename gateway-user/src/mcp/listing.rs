@@ -2,6 +2,8 @@
 //!
 //! What is taken out is cut from the bytes as they came; all others stay as they are.
 
+use gateway_mask::{Edit, applied};
+
 use super::scan::{Fault, Kind, Scanner};
 use super::{Flaw, Span};
 
@@ -192,8 +194,8 @@ impl Scope {
     fn edit(self) -> Option<Edit> {
         match self {
             Self::Private => None,
-            Self::Other(span) => Some(Edit { span, with: br#""private""# }),
-            Self::Missing(at) => Some(Edit { span: Span { start: at, end: at }, with: br#""cacheScope":"private","# }),
+            Self::Other(span) => Some(edit(span, r#""private""#)),
+            Self::Missing(at) => Some(edit(Span { start: at, end: at }, r#""cacheScope":"private","#)),
         }
     }
 }
@@ -210,32 +212,21 @@ impl Listing {
                 (_, _, Some(next)) => Span { start: entry.span.start, end: next.span.start },
                 _ => entry.span,
             };
-            cuts.push(Edit { span, with: b"" });
+            cuts.push(edit(span, ""));
         }
         cuts.extend(self.scope.edit());
         cuts
     }
 }
 
-/// A range of bytes, and what takes its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edit {
-    span: Span,
-    with: &'static [u8],
+fn edit(span: Span, with: &str) -> Edit {
+    Edit { start: span.start, end: span.end, with: with.into() }
 }
 
 /// Bytes with edits made, none of which overlaps another.
 pub fn edited(bytes: &[u8], mut edits: Vec<Edit>) -> Vec<u8> {
-    edits.sort_by_key(|edit| edit.span.start);
-    let mut out = Vec::with_capacity(bytes.len() + 32);
-    let mut from = 0;
-    for Edit { span, with } in edits {
-        out.extend_from_slice(bytes.get(from..span.start).unwrap_or_default());
-        out.extend_from_slice(with);
-        from = span.end;
-    }
-    out.extend_from_slice(bytes.get(from..).unwrap_or_default());
-    out
+    edits.sort_by_key(|edit| edit.start);
+    applied(bytes, &edits)
 }
 
 #[cfg(test)]

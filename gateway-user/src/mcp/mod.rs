@@ -52,7 +52,7 @@ pub use answer::{ErrorData, error_body};
 pub use confirm::{Revision, confirm};
 pub use endpoint::{Base, EndpointError, endpoint_event};
 pub use id::{Id, IdKind};
-pub use listing::{Edit, List, Listed, Listing, edited, listing, made_private};
+pub use listing::{List, Listed, Listing, edited, listing, made_private};
 pub use message::{ClientInfo, Message, Meta, Notification, Outcome, Payload, Request, Response, Span};
 pub use read::{Limits, read};
 pub use refusal::{Flaw, Refusal, code};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use gateway_mask::Edit;
 
 use super::{
     answer::{Answered, after_head, chunk, unreadable},
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     audit::{Effect, Entry, Kind},
-    mcp::{self, Edit, Message, Response},
+    mcp::{self, Message, Response},
     wire::{
         http1::{BodyDecoder, Decoded, Framing, LAST_CHUNK, Method, ResponseHead},
         sse::{Event, Splitter},

@@ -1,10 +1,12 @@
 //! Lists of tools, prompts and resources, as a caller may see them: only what it may use.
 
+use gateway_mask::Edit;
+
 use super::{connection::Connection, forward::RAN, masks::Way, record, refusal::Refusal};
 use crate::{
     audit::{Durability, Effect, Entry, Kind},
     config::OnToolChange,
-    mcp::{self, Edit, List, Listing, Outcome, Response},
+    mcp::{self, List, Listing, Outcome, Response},
     policy::{Arguments, PolicySet},
     tools::{Definition, News},
 };
