@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gateway_mask::Followed;
+use gateway_mask::{Followed, Masked};
 
 use super::{connection::Connection, refusal::Refusal, veil::Veil};
 use crate::{
@@ -45,6 +45,15 @@ pub(super) struct Applied<'a> {
 impl<'a> Applied<'a> {
     fn down(side: &'a Side, followed: &'a Followed, nameless: &'a Side) -> Self {
         Applied { side, followed, nameless: followed.carries().then_some(nameless) }
+    }
+
+    /// What is masked of a message, by what masks it for one set of rules.
+    pub(super) fn mask<E>(self, mask: impl Fn(&Side) -> Result<Masked, E>) -> Result<Masked, E> {
+        let masked = mask(self.side)?;
+        match self.nameless {
+            Some(nameless) if !self.side.found_columns(&masked) => mask(nameless),
+            _ => Ok(masked),
+        }
     }
 }
 

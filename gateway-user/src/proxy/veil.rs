@@ -137,8 +137,8 @@ impl<'a> Veil<'a> {
             None => Shown(self.shown(&place(), value, Form::Text { name: Some(name) })),
             Some(argument) => {
                 let spelt = spelt(value);
-                match self.changed.borrow().iter().find(|(from, _)| *from == spelt) {
-                    Some((_, to)) => Shown(to.clone().into()),
+                match self.became(&spelt) {
+                    Some(to) => Shown(to.into()),
                     None => match self.shown(&place(), &spelt, Form::Text { name: Some(argument) }) {
                         shown if shown == spelt => Shown(value.into()),
                         shown => Shown(shown.into_owned().into()),
@@ -203,16 +203,13 @@ impl<'a> Veil<'a> {
     fn covered(&self, bytes: &[u8], content: Content) -> Result<Option<Vec<u8>>, String> {
         let Ok(text) = std::str::from_utf8(bytes) else { return self.binary(bytes).map(|()| None) };
         let mut shown: Option<Vec<u8>> = None;
-        for Applied { side, followed, nameless } in self.way.record() {
+        for applied_to in self.way.record() {
             let before = shown.as_deref().unwrap_or(text.as_bytes());
-            let mut masked = self.mask(side, None, before, content.form(followed))?;
-            if let Some(nameless) = nameless.filter(|_| !side.found_columns(&masked)) {
-                masked = self.mask(nameless, None, before, content.form(followed))?;
-            }
+            let masked = applied_to.mask(|side| self.mask(side, None, before, content.form(applied_to.followed)))?;
             if !masked.edits.is_empty() {
                 self.changed.borrow_mut().extend(masked.edits.iter().filter_map(|edit| whole(before, edit)));
                 let after = applied(before, &masked.edits);
-                self.mark("record", side, masked.marks, None);
+                self.mark("record", applied_to.side, masked.marks, None);
                 shown = Some(after);
             }
         }
@@ -245,16 +242,13 @@ impl<'a> Veil<'a> {
     pub(super) fn edited(&self, bytes: Bytes, content: Content) -> Result<Bytes, Refusal> {
         let (to, sides) = self.way.reader();
         let mut bytes = bytes;
-        for Applied { side, followed, nameless } in sides.into_iter().filter(|applied| !applied.side.is_empty()) {
-            let mask = |side| self.mask_for_reader(side, &bytes, content.form(followed)).map_err(|why| unmaskable(to, &why));
-            let mut masked = mask(side)?;
-            if let Some(nameless) = nameless.filter(|_| !side.found_columns(&masked)) {
-                masked = mask(nameless)?;
-            }
+        for applied_to in sides.into_iter().filter(|applied| !applied.side.is_empty()) {
+            let mask = |side: &Side| self.mask_for_reader(side, &bytes, content.form(applied_to.followed));
+            let masked = applied_to.mask(mask).map_err(|why| unmaskable(to, &why))?;
             if !masked.edits.is_empty() {
                 self.changed.borrow_mut().extend(masked.edits.iter().filter_map(|edit| whole(&bytes, edit)));
                 bytes = applied(&bytes, &masked.edits).into();
-                self.mark(to, side, masked.marks, None);
+                self.mark(to, applied_to.side, masked.marks, None);
             }
         }
         Ok(bytes)
@@ -288,8 +282,8 @@ impl<'a> Veil<'a> {
     pub(super) fn edited_header(&self, name: &str, value: &str) -> Result<Option<Vec<u8>>, Refusal> {
         let Some(argument) = argument_of(name) else { return Ok(None) };
         let spelt = spelt(value);
-        if let Some((_, to)) = self.changed.borrow().iter().find(|(from, _)| *from == spelt) {
-            return Ok(Some(header_value(to)));
+        if let Some(to) = self.became(&spelt) {
+            return Ok(Some(header_value(&to)));
         }
         let (to, sides) = self.way.reader();
         let mut shown = spelt.clone();
@@ -299,6 +293,11 @@ impl<'a> Veil<'a> {
             shown = String::from_utf8_lossy(&applied(shown.as_bytes(), &masked.edits)).into_owned();
         }
         Ok((shown != spelt).then(|| header_value(&shown)))
+    }
+
+    /// What has taken the place of a value of the message.
+    fn became(&self, value: &str) -> Option<String> {
+        self.changed.borrow().iter().find(|(from, _)| from == value).map(|(_, to)| to.clone())
     }
 
     /// What was masked so far: it goes into the record, last.
